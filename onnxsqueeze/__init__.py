@@ -1,0 +1,1 @@
+"""onnxsqueeze: an ONNX model-to-model compression compiler."""
