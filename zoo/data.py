@@ -10,11 +10,12 @@ import gzip
 import math
 import wave
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxsqueeze.errors import ModelError
 from onnxsqueeze.zoo.download import obtain
 from onnxsqueeze.zoo.table import FASHION, FONTS, IMAGES, MNIST, MNIST_5K, SPEECH, Item
 from onnxsqueeze.zoo.texts import WORDS
@@ -128,19 +129,31 @@ def lines(count: int, seed: int = 0) -> list[Line]:
     return [_line(random) for _ in range(count)]
 
 
-def _line(random: np.random.Generator) -> Line:
-    from PIL import Image, ImageDraw, ImageFont
+def pillow() -> Any:
+    """The Pillow package with the modules used here, which only rendering and photographs need."""
+    try:
+        import PIL.Image
+        import PIL.ImageDraw
+        import PIL.ImageFont
+    except ImportError as error:
+        raise ModelError("the zoo's images need Pillow: pip install onnxsqueeze[zoo]") from error
+    return PIL
 
+
+def _line(random: np.random.Generator) -> Line:
+    pil = pillow()
     text = _text(random)
-    font = ImageFont.truetype(str(obtain(FONTS[random.integers(len(FONTS))])), int(random.integers(18, 44)))
+    font = pil.ImageFont.truetype(
+        str(obtain(FONTS[random.integers(len(FONTS))])), int(random.integers(18, 44))
+    )
     left, top, right, bottom = (int(edge) for edge in font.getbbox(text))
     margin = int(random.integers(3, 9))
     paper = tuple(int(value) for value in random.integers(200, 256, 3))
     ink = tuple(int(value) for value in random.integers(0, 90, 3))
     if random.random() < 0.2:
         paper, ink = ink, paper
-    image = Image.new("RGB", (right - left + 2 * margin, bottom - top + 2 * margin), paper)
-    ImageDraw.Draw(image).text((margin - left, margin - top), text, fill=ink, font=font)
+    image = pil.Image.new("RGB", (right - left + 2 * margin, bottom - top + 2 * margin), paper)
+    pil.ImageDraw.Draw(image).text((margin - left, margin - top), text, fill=ink, font=font)
     pixels = np.asarray(image, np.float32) + random.normal(
         0, random.uniform(0, 8), (image.height, image.width, 1)
     )
@@ -208,8 +221,8 @@ def tune(seed: int = 0) -> Tune:
 
 def photographs() -> list[tuple[Image, int]]:
     """Twenty ImageNet photographs, most of 512 x 512, each with its class from 0 to 999."""
-    from PIL import Image
-
+    pil = pillow()
     return [
-        (Image.open(path).convert("RGB"), int(path.stem.rpartition("_")[2])) for path in map(obtain, IMAGES)
+        (pil.Image.open(path).convert("RGB"), int(path.stem.rpartition("_")[2]))
+        for path in map(obtain, IMAGES)
     ]

@@ -34,9 +34,9 @@ _CLIENTS = {
     "debian": ("apt-get", "download", "--quiet=2", "{package}={version}"),
 }  # fmt: skip
 _HINTS = {
-    "pypi": "install pip into this Python",
-    "npm": "install npm",
-    "debian": "it needs a Debian system",
+    "pypi": "it needs pip in this Python, and a package index that it reaches",
+    "npm": "it needs npm, and a registry that it reaches",
+    "debian": "it needs a Debian system, and 'apt-get update' once",
 }
 
 
@@ -128,7 +128,8 @@ def _run_client(item: Item, folder: Path) -> Path:
     archives = [path for path in folder.iterdir() if path.is_file()]
     if run.returncode or len(archives) != 1:
         lines = [line for line in run.stderr.splitlines() if line.strip() and "is ignored" not in line]
-        raise ModelError(f"{failed}: {lines[-1].strip() if lines else 'the client delivered nothing'}")
+        said = lines[-1].strip() if lines else "the client delivered nothing"
+        raise ModelError(f"{failed}: {said} ({_HINTS[item.registry]})")
     return archives[0]
 
 

@@ -65,9 +65,10 @@ def classification_input(photograph: Image) -> Feed:
 
 
 def _resized(image: NDArray[np.uint8], width: int, height: int) -> Floats:
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR), np.float32)
+    pil = data.pillow()
+    return np.asarray(
+        pil.Image.fromarray(image).resize((width, height), pil.Image.Resampling.BILINEAR), np.float32
+    )
 
 
 def _imagenet(pixels: Floats) -> Floats:
@@ -128,18 +129,25 @@ def _layout(image: NDArray[np.uint8]) -> Feed:
     return {"image": detection_input(image)["x"]}
 
 
-def speech_frames(samples: Floats) -> Floats:
-    """Frames (n, 576) for silero: 512 samples at 16 kHz, each behind the last 64 of the frame before."""
-    frames = samples.reshape(-1, 512)
-    before = np.concatenate([np.zeros((1, 64), np.float32), frames[:-1, -64:]])
+def speech_frames(samples: Floats, rate: int = 16000) -> Floats:
+    """Frames of 32 ms for silero, each behind the last 4 ms of the one before; 8 kHz is every other sample."""
+    size = rate // 1000
+    frames = samples[:: 16000 // rate].reshape(-1, 32 * size)
+    before = np.concatenate([np.zeros((1, 4 * size), np.float32), frames[:-1, -4 * size :]])
     return np.concatenate([before, frames], axis=1)
 
 
 def _silero(count: int, seed: int) -> list[Feed]:
-    frames = np.concatenate([speech_frames(voice.samples) for voice in data.voices(seed)])
-    picks = np.random.default_rng(seed).integers(len(frames), size=count)
-    state = np.zeros((2, 1, 128), np.float32)
-    return [{"input": frames[[pick]], "state": state, "sr": np.array(16000, np.int64)} for pick in picks]
+    """One frame each, in turn at 16 and at 8 kHz, for which the model has separate weights."""
+    random, voices = np.random.default_rng(seed), data.voices(seed)
+    feeds: list[Feed] = []
+    for number in range(count):
+        rate = (16000, 8000)[number % 2]
+        frames = speech_frames(voices[random.integers(len(voices))].samples, rate)
+        pick = random.integers(len(frames))
+        state = np.zeros((2, 1, 128), np.float32)
+        feeds.append({"input": frames[[pick]], "state": state, "sr": np.array(rate, np.int64)})
+    return feeds
 
 
 def _silero_sequence(count: int, seed: int) -> list[Feed]:
@@ -242,7 +250,7 @@ _SAMPLES: dict[str, tuple[str, Callable[[int, int], list[Feed]]]] = {
     "tumor-vgg16": ("ImageNet photographs, not brain scans", _photographs(_tumor)),
     "vit-s-focus": ("ImageNet photographs", _photographs(_vit)),
     "efficientnet-lite0": ("ImageNet photographs", _photographs(classification_input)),
-    "silero-vad": ("recorded speech and seeded noise, state zero", _silero),
+    "silero-vad": ("recorded speech and seeded noise, 16 and 8 kHz", _silero),
     "silero-vad-sequence": ("recorded speech, one second", _silero_sequence),
     "lac-encoder": ("Chinese sentences", _chinese),
     "deepcut": ("Thai sentences", _thai),

