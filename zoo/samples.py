@@ -130,7 +130,7 @@ def _layout(image: NDArray[np.uint8]) -> Feed:
 
 
 def speech_frames(samples: Floats, rate: int = 16000) -> Floats:
-    """Frames of 32 ms for silero, each behind the last 4 ms of the one before; 8 kHz is every other sample."""
+    """Frames of 32 ms for silero, each after the last 4 ms of the one before; 8 kHz is every other sample."""
     size = rate // 1000
     frames = samples[:: 16000 // rate].reshape(-1, 32 * size)
     before = np.concatenate([np.zeros((1, 4 * size), np.float32), frames[:-1, -4 * size :]])
