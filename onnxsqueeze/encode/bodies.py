@@ -1,0 +1,249 @@
+"""The bodies of the decode functions, in standard ONNX operators (opset 13 and later).
+
+Names inside a body are short because every body is stored in the file. What shapes the bodies: onnxruntime keeps every
+folded intermediate of the whole model until folding ends, so the wide tensors are few and narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from onnxsqueeze.encode.names import Spec, spec_of, split_kind
+from onnxsqueeze.encode.streams import PLANES
+
+DOMAIN = "ai.onnxsqueeze"
+VERSION = 1
+RAW_TYPES = {"Raw16": TensorProto.FLOAT16, "Raw32": TensorProto.FLOAT, "Raw64": TensorProto.DOUBLE}
+
+
+class _Body:
+    """Collects nodes; every method returns the name of the value that it adds."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.inputs: list[str] = []
+        self.attributes: list[str] = []
+        self._constants: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
+        self._column = ""
+
+    def _name(self) -> str:
+        number, letters = len(self.nodes), ""
+        while True:
+            number, letter = divmod(number, 26)
+            letters = chr(97 + letter) + letters
+            if number == 0:
+                return letters + "_"
+
+    def input(self, name: str) -> str:
+        self.inputs.append(name)
+        return name
+
+    def op(self, op_type: str, *inputs: str, **attributes: Any) -> str:
+        return self.ops(op_type, *inputs, outputs=1, **attributes)[0]
+
+    def ops(self, op_type: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
+        base = self._name()
+        names = [base] if outputs == 1 else [f"{base}{i}" for i in range(outputs)]
+        self.nodes.append(helper.make_node(op_type, inputs, names, **attributes))
+        return names
+
+    def constant(self, value: Any, dtype: Any) -> str:
+        array = np.array(value, dtype)
+        key = (str(array.dtype), array.tobytes(), array.shape)
+        if key not in self._constants:
+            self._constants[key] = self.op("Constant", value=numpy_helper.from_array(array))
+        return self._constants[key]
+
+    def attribute(self, name: str) -> str:
+        """An int64 constant that holds the node's attribute."""
+        key = (name, b"attribute", ())
+        if key not in self._constants:
+            value = self.op("Constant")
+            self._refer(self.nodes[-1], "value_ints", name, onnx.AttributeProto.INTS)
+            self._constants[key] = value
+        return self._constants[key]
+
+    def _refer(self, node: onnx.NodeProto, own: str, name: str, kind: Any) -> None:
+        node.attribute.append(onnx.AttributeProto(name=own, ref_attr_name=name, type=kind))
+        if name not in self.attributes:
+            self.attributes.append(name)
+
+    def refer_int(self, own: str, name: str) -> None:
+        """Gives the last node the attribute ``own``, taken from the function's integer attribute ``name``."""
+        self._refer(self.nodes[-1], own, name, onnx.AttributeProto.INT)
+
+    def refer_ints(self, own: str, name: str) -> None:
+        self._refer(self.nodes[-1], own, name, onnx.AttributeProto.INTS)
+
+    def split(self, value: str, sizes: str, count: int) -> list[str]:
+        return [value] if count == 1 else self.ops("Split", value, self.attribute(sizes), outputs=count, axis=0)
+
+    def flat(self, value: str) -> str:
+        return self.op("Reshape", value, self.constant([-1], np.int64))
+
+    def head(self, value: str, count: str) -> str:
+        """The first ``count`` (a [1] attribute) elements."""
+        return self.op("Slice", value, self.constant([0], np.int64), self.attribute(count))
+
+    def bytes_column(self) -> str:
+        """0 … 255 as int32 [256, 1]."""
+        if not self._column:
+            ends = [self.constant(v, np.int32) for v in (0, 256, 1)]
+            self._column = self.op(
+                "Reshape", self.op("Range", *ends), self.constant([256, 1], np.int64)
+            )
+        return self._column
+
+    def fields(self, bits: int, shift: int = 0) -> str:
+        """Table [256, 8 / bits]: the fields of each byte, times 2**shift; int32."""
+        divisors = self.constant([1 << (bits * i) for i in range(8 // bits)], np.int32)
+        table = self.op(
+            "Mod", self.op("Div", self.bytes_column(), divisors), self.constant(1 << bits, np.int32)
+        )
+        return self.op("Mul", table, self.constant(1 << shift, np.int32)) if shift else table
+
+    def planes(self, segments: Sequence[str], bits: int) -> str:
+        """Integers of ``bits`` bits, int32, flat, from their planes' bytes (int32)."""
+        total, shift = "", bits
+        for segment, width in zip(segments, PLANES[bits], strict=True):
+            shift -= width
+            part = segment if width == 8 else self.flat(self.op("Gather", self.fields(width, shift), segment))
+            total = self.op("Add", total, part) if total else part
+        return total
+
+    def wide(self, payload: str) -> str:
+        return self.op("Cast", payload, to=TensorProto.INT32)
+
+
+def _leaf_runs(body: _Body, prefix: str, count: str, depth: int, low: int) -> list[str]:
+    """R_1 … R_D as uint8, leaf numbers times 2**low: steps at ``starts``, summed up."""
+    starts = body.attribute(f"{prefix}_starts")
+    zeros = body.op("ConstantOfShape", body.attribute(count), value=helper.make_tensor("", TensorProto.INT32, [1], [0]))
+    ones = body.op("ConstantOfShape", body.op("Shape", starts), value=helper.make_tensor("", TensorProto.INT32, [1], [1 << low]))
+    steps = body.op("ScatterElements", zeros, starts, ones)
+    runs = body.op("CumSum", steps, body.constant(0, np.int64))
+    return body.split(body.op("Cast", runs, to=TensorProto.UINT8), f"{prefix}_leaves", depth)
+
+
+def _huffman(body: _Body, prefix: str, count: str, depth: int, low: int) -> str:
+    """A Huffman stream as flat int32, 8 * blocks elements (FORMAT.md, section 3.2)."""
+    segments = body.split(body.wide(body.input(prefix)), f"{prefix}_sizes", depth + len(PLANES[low]))
+    zero, one = body.constant(0, np.int64), body.constant(1, np.int64)
+    bit = body.fields(1)
+    is_one = body.op("Cast", bit, to=TensorProto.BOOL)
+    ones_before = body.op("CumSum", bit, one, exclusive=1)
+    zeros_before = body.op("Sub", body.constant(range(8), np.int32), ones_before)
+    within = body.op("Where", is_one, ones_before, zeros_before)
+    ones = body.op("ReduceSum", bit, body.constant([1], np.int64))
+    both = body.op("Concat", body.op("Sub", body.constant(8, np.int32), ones), ones, axis=1)
+    zeros = body.op("Cast", body.attribute(f"{prefix}_zeros"), to=TensorProto.INT32)
+    zeros_of = body.ops("Split", zeros, outputs=depth, axis=0) if depth > 1 else [zeros]
+    runs = _leaf_runs(body, prefix, count, depth, low)
+    spare = body.constant([0] * 8, np.uint8)
+    below: list[str] = []
+    for level in reversed(range(depth)):
+        merged = body.op("Concat", runs[level], *below, spare, axis=0)
+        ranks = body.op("CumSum", body.op("Gather", both, segments[level]), zero, exclusive=1)
+        rank0, rank1 = body.ops("Split", ranks, outputs=2, axis=1)
+        rank1 = body.op("Add", rank1, zeros_of[level])
+        base = body.op("Where", body.op("Gather", is_one, segments[level]), rank1, rank0)
+        source = body.flat(body.op("Add", base, body.op("Gather", within, segments[level])))
+        below = [body.op("GatherElements", merged, source)]
+    high = body.wide(below[0])
+    return body.op("Add", high, body.planes(segments[depth:], low)) if low else high
+
+
+def _stream(body: _Body, prefix: str, count: str, kind: str) -> str:
+    """A stream as flat int32 [8 * blocks]."""
+    depth, bits = split_kind(kind)
+    if depth:
+        return _huffman(body, prefix, count, depth, bits)
+    planes = len(PLANES[bits])
+    return body.planes(body.split(body.wide(body.input(prefix)), f"{prefix}_sizes", planes), bits)
+
+
+def _shared_values(body: _Body, kind: str, count: str) -> str:
+    """Codebook values, flat [8 * blocks]; single planes read whole bytes from a table of codebook rows."""
+    depth, bits = split_kind(kind)
+    codebook = body.input("codebook")
+    if depth == 0 and bits in (1, 2, 4):
+        rows = body.op("Gather", codebook, body.fields(bits))
+        return body.flat(body.op("Gather", rows, body.wide(body.input("v"))))
+    return body.op("GatherElements", codebook, _stream(body, "v", count, kind))
+
+
+def _entry_values(body: _Body, kind: str) -> str:
+    """The values of a sparse layout, flat, exactly ``entries`` of them."""
+    if kind in RAW_TYPES:
+        return body.input("values")
+    return body.head(_shared_values(body, kind, "entries"), "entries")
+
+
+def _zeros(body: _Body, shape: str, kind: str) -> str:
+    data_type = RAW_TYPES.get(kind, TensorProto.FLOAT)
+    return body.op(
+        "ConstantOfShape", body.attribute(shape), value=helper.make_tensor("", data_type, [1], [0.0])
+    )
+
+
+def _dense(body: _Body, spec: Spec) -> str:
+    values = _shared_values(body, spec.values, "total")
+    return body.head(values, "total") if spec.tail else values
+
+
+def _gaps(body: _Body, spec: Spec) -> str:
+    distances = body.head(_stream(body, "p", "entries", spec.positions), "entries")
+    positions = body.op("CumSum", distances, body.constant(0, np.int64))
+    return body.op("ScatterElements", _zeros(body, "total", spec.values), positions, _entry_values(body, spec.values))
+
+
+def _nm(body: _Body, spec: Spec) -> str:
+    grid = body.attribute("kept")
+    positions = body.op("Reshape", body.head(_stream(body, "p", "entries", spec.positions), "entries"), grid)
+    values = body.op("Reshape", _entry_values(body, spec.values), grid)
+    rows = body.op("ScatterElements", _zeros(body, "groups", spec.values), positions, values, axis=1)
+    value = body.op("Transpose", body.op("Reshape", rows, body.attribute("moved")))
+    body.refer_ints("perm", "perm")
+    return value
+
+
+LAYOUTS = {"Dense": _dense, "Gaps": _gaps, "NM": _nm}
+
+
+def _finish(body: _Body, value: str, spec: Spec) -> None:
+    """Shape, scale and type."""
+    value = body.op("Reshape", value, body.attribute("shape"))
+    if spec.scaled:
+        table, codes = body.input("scales"), body.input("channels")
+        factors = body.op("GatherElements", table, body.wide(codes))
+        value = body.op("Mul", value, body.op("Reshape", factors, body.attribute("scale_shape")))
+    if spec.converted:
+        body.op("Cast", value)
+        body.refer_int("to", "to")
+
+
+@lru_cache(maxsize=256)
+def function(op_type: str, opset: int) -> onnx.FunctionProto:
+    """The decode function ``op_type`` for a model of this opset (of ``ai.onnx``, at least 13)."""
+    spec = spec_of(op_type)
+    body = _Body()
+    if spec.layout == "Fill":
+        body.op("Expand", body.input("value"), body.attribute("shape"))
+    else:
+        _finish(body, LAYOUTS[spec.layout](body, spec), spec)
+    body.nodes[-1].output[0] = "weight"
+    return helper.make_function(
+        DOMAIN,
+        op_type,
+        list(spec.inputs),
+        ["weight"],
+        body.nodes,
+        [helper.make_opsetid("", opset)],
+        attributes=body.attributes,
+    )

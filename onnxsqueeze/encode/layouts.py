@@ -1,0 +1,261 @@
+"""The layouts of FORMAT.md, section 4: for one weight, every layout that applies, and the smallest of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxsqueeze.encode import streams
+from onnxsqueeze.encode.encoded import Encoded
+from onnxsqueeze.encode.indices import Indexed, from_distinct, from_sharing
+from onnxsqueeze.encode.note import Note, Pattern, Scale
+from onnxsqueeze.encode.streams import StreamPlan
+
+Array = npt.NDArray[Any]
+
+MAX_ELEMENTS = 1 << 28
+RAW_NAMES = {2: "Raw16", 4: "Raw32", 8: "Raw64"}
+TO_TYPES = {np.dtype(np.float16): 10, np.dtype(np.float64): 11}
+
+# Fewer zeros than this cannot make a sparse layout the smaller one: a distance costs over a bit.
+SPARSE_FROM, SPARSE_RAW_FROM = 0.35, 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A way to encode a weight: its size now, its bytes on demand."""
+
+    nbytes: int
+    build: Callable[[], Encoded]
+
+
+def _scale_parts(scale: Scale | None, ndim: int) -> tuple[str, dict[str, Array], dict[str, list[int]]]:
+    if scale is None:
+        return "", {}, {}
+    shape = [1] * ndim
+    shape[scale.axis] = len(scale.codes)
+    return "_S", {"scales": scale.table, "channels": scale.codes}, {"scale_shape": shape}
+
+
+def _assemble(
+    name: str, values: Array, scale: Scale | None, inputs: dict[str, Array], attributes: dict[str, list[int]]
+) -> Encoded:
+    """Adds what all layouts share: shape, scale, type and tail."""
+    suffix, scale_inputs, scale_attributes = _scale_parts(scale, values.ndim)
+    to = 0 if "Raw" in name else TO_TYPES.get(values.dtype, 0)
+    tail = "_T" if name.startswith("Dense") and values.size % 8 else ""
+    return Encoded(
+        name + suffix + ("_C" if to else "") + tail,
+        inputs | scale_inputs,
+        {"shape": list(values.shape)} | attributes | scale_attributes,
+        to,
+    )
+
+
+def _scale_nbytes(scale: Scale | None) -> int:
+    return 0 if scale is None else 4 * len(scale.table) + len(scale.codes) + 80
+
+
+def _fill(values: Array) -> Encoded | None:
+    first = values.reshape(-1)[:1]
+    if values.tobytes() != first.tobytes() * values.size:
+        return None
+    return Encoded("Fill", {"value": first.copy()}, {"shape": list(values.shape)})
+
+
+def _dense(values: Array, indexed: Indexed, entropy: bool) -> Candidate:
+    plan = streams.plan_indices(indexed.counts, entropy)
+
+    def build() -> Encoded:
+        stream = streams.encode(indexed.indices, plan)
+        codebook = streams.permute_codebook(indexed.codebook, plan)
+        inputs: dict[str, Array] = {"codebook": codebook, "v": stream.payload}
+        attributes = stream.attributes("v") | {"total": [values.size]}
+        return _assemble(f"Dense_{plan.kind}", values, indexed.scale, inputs, attributes)
+
+    return Candidate(plan.nbytes + 4 * len(indexed.codebook) + _scale_nbytes(indexed.scale) + 100, build)
+
+
+@dataclass(frozen=True, eq=False)
+class _Entries:
+    """Distances, fillers included, and which of them carry a value."""
+
+    distances: npt.NDArray[np.uint8]
+    real: npt.NDArray[np.bool_]
+    plan: StreamPlan
+
+
+def _bridge(distances: Array, longest: int) -> tuple[Array, Array]:
+    """Splits distances over ``longest`` into steps of ``longest`` (fillers) and a rest of at least 1."""
+    fillers = np.maximum(distances - 1, 0) // longest
+    ends = np.cumsum(fillers + 1) - 1
+    result = np.full(int(ends[-1]) + 1, longest, np.int64)
+    result[ends] = distances - fillers * longest
+    real = np.zeros(len(result), bool)
+    real[ends] = True
+    return result, real
+
+
+def _entries(positions: Array, value_bits: float, entropy: bool) -> _Entries:
+    """The longest distance (and so the coding) with the fewest bits, fillers paying for a value each."""
+    distances = np.diff(positions, prepend=0)
+    best: tuple[float, _Entries] | None = None
+    for bits in range(1, 9):
+        longest = (1 << bits) - 1
+        if len(positions) + float((distances // longest).sum()) > 4 * len(positions):
+            continue
+        steps, real = _bridge(distances, longest)
+        plan = streams.plan_distances(np.bincount(steps, minlength=2), entropy and bits >= 4)
+        cost = 8 * plan.nbytes + value_bits * len(steps)
+        if best is None or cost < best[0]:
+            best = cost, _Entries(steps.astype(np.uint8), real, plan)
+    if best is None:
+        steps, real = _bridge(distances, 255)
+        plan = streams.plan_distances(np.bincount(steps, minlength=2), entropy)
+        return _Entries(steps.astype(np.uint8), real, plan)
+    return best[1]
+
+
+def _with_fillers(values: Array, real: Array) -> Array:
+    result = np.zeros(len(real), values.dtype)
+    result[real] = values
+    return result
+
+
+def _gaps_raw(values: Array, positions: Array, entropy: bool) -> Candidate:
+    entries = _entries(positions, 8 * values.itemsize, entropy)
+    count = len(entries.real)
+
+    def build() -> Encoded:
+        stream = streams.encode(entries.distances, entries.plan)
+        raw = _with_fillers(values.reshape(-1)[positions], entries.real)
+        attributes = stream.attributes("p") | {"total": [values.size], "entries": [count]}
+        name = f"Gaps_{entries.plan.kind}_{RAW_NAMES[values.itemsize]}"
+        return _assemble(name, values, None, {"p": stream.payload, "values": raw}, attributes)
+
+    return Candidate(entries.plan.nbytes + values.itemsize * count + 140, build)
+
+
+def _nonzero_codebook(indexed: Indexed, picked: Array, real: Array) -> tuple[Array, Array, Array]:
+    """Codebook, indices and counts of the entries alone; fillers point at the entry for zero."""
+    zero = int(np.flatnonzero(indexed.codebook == 0)[0]) if (indexed.codebook == 0).any() else -1
+    wide = np.full(len(real), zero, np.int64)
+    wide[real] = picked
+    counts = np.bincount(wide, minlength=len(indexed.codebook))
+    used = counts > 0
+    renumber = np.maximum(np.cumsum(used) - 1, 0).astype(np.uint8)
+    return indexed.codebook[used], renumber[wide], counts[used]
+
+
+def _gaps_shared(values: Array, indexed: Indexed, positions: Array, entropy: bool) -> Candidate:
+    picked = indexed.indices[positions]
+    entries = _entries(positions, float(np.log2(max(2, len(indexed.codebook)))), entropy)
+    codebook, indices, counts = _nonzero_codebook(indexed, picked, entries.real)
+    plan = streams.plan_indices(counts, entropy)
+
+    def build() -> Encoded:
+        distances, stream = streams.encode(entries.distances, entries.plan), streams.encode(indices, plan)
+        inputs: dict[str, Array] = {"p": distances.payload, "codebook": streams.permute_codebook(codebook, plan)}
+        inputs["v"] = stream.payload
+        attributes = distances.attributes("p") | stream.attributes("v")
+        attributes |= {"total": [values.size], "entries": [len(indices)]}
+        return _assemble(f"Gaps_{entries.plan.kind}_{plan.kind}", values, indexed.scale, inputs, attributes)
+
+    nbytes = entries.plan.nbytes + plan.nbytes + 4 * len(codebook) + _scale_nbytes(indexed.scale) + 170
+    return Candidate(nbytes, build)
+
+
+def _grouped(flat: Array, shape: tuple[int, ...], pattern: Pattern) -> tuple[Array, list[int]]:
+    """The weight as rows of one group each, and its shape with the grouped axis moved last."""
+    moved = np.moveaxis(flat.reshape(shape), pattern.axis, -1)
+    return np.ascontiguousarray(moved).reshape(-1, pattern.group), list(moved.shape)
+
+
+def _kept_positions(nonzero: Array, kept: int) -> Array | None:
+    """Per row the ``kept`` positions that hold every nonzero, increasing; None where a row has more."""
+    if int(nonzero.sum(axis=1).max(initial=0)) > kept:
+        return None
+    first = np.argsort(~nonzero, axis=1, kind="stable")[:, :kept]
+    return np.sort(first, axis=1)
+
+
+def _nm(values: Array, indexed: Indexed | None, pattern: Pattern, entropy: bool) -> Candidate | None:
+    if values.shape[pattern.axis] % pattern.group:
+        return None
+    rows, moved = _grouped(values, values.shape, pattern)
+    positions = _kept_positions(rows != 0, pattern.kept)
+    if positions is None:
+        return None
+    bits = max(1, (pattern.group - 1).bit_length())
+    position_plan = StreamPlan(f"P{bits}", bits * streams.blocks_of(positions.size), bits=bits)
+    moved_axes = [*(i for i in range(values.ndim) if i != pattern.axis % values.ndim), pattern.axis % values.ndim]
+    attributes = {
+        "groups": [len(rows), pattern.group],
+        "kept": [len(rows), pattern.kept],
+        "entries": [positions.size],
+        "moved": moved,
+        "perm": [int(i) for i in np.argsort(moved_axes)],
+    }
+    if indexed is None:
+        raw = np.take_along_axis(rows, positions, axis=1).reshape(-1)
+        return _nm_candidate(values, None, position_plan, positions, {"values": raw}, attributes)
+    grid, _ = _grouped(indexed.indices, values.shape, pattern)
+    picked = np.take_along_axis(grid, positions, axis=1).reshape(-1)
+    codebook, indices, counts = _nonzero_codebook(indexed, picked, np.ones(len(picked), bool))
+    plan = streams.plan_indices(counts, entropy)
+    stream = streams.encode(indices, plan)
+    inputs = {"codebook": streams.permute_codebook(codebook, plan), "v": stream.payload}
+    attributes |= stream.attributes("v")
+    return _nm_candidate(values, indexed.scale, position_plan, positions, inputs, attributes, plan.kind)
+
+
+def _nm_candidate(
+    values: Array,
+    scale: Scale | None,
+    plan: StreamPlan,
+    positions: Array,
+    inputs: dict[str, Array],
+    attributes: dict[str, list[int]],
+    kind: str = "",
+) -> Candidate:
+    stream = streams.encode(positions.astype(np.uint8), plan)
+    name = f"NM_{plan.kind}_{kind or RAW_NAMES[values.itemsize]}"
+    encoded = _assemble(name, values, scale, {"p": stream.payload} | inputs, attributes | stream.attributes("p"))
+    return Candidate(encoded.nbytes, lambda: encoded)
+
+
+def _candidates(values: Array, note: Note) -> Iterator[Candidate]:
+    indexed = from_sharing(values, note.sharing) if note.sharing else None
+    indexed = indexed or from_distinct(values)
+    flat = values.reshape(-1)
+    zeros = 1 - np.count_nonzero(flat) / flat.size
+    if indexed is not None:
+        yield _dense(values, indexed, note.entropy)
+    if zeros > 0 and np.signbit(flat[flat == 0]).any():
+        return  # the sparse layouts hold no -0.0
+    if SPARSE_RAW_FROM <= zeros < 1:
+        positions = np.flatnonzero(flat)
+        if indexed is None:
+            yield _gaps_raw(values, positions, note.entropy)
+        elif zeros >= SPARSE_FROM:
+            yield _gaps_shared(values, indexed, positions, note.entropy)
+    if note.pattern is not None and (candidate := _nm(values, indexed, note.pattern, note.entropy)):
+        yield candidate
+
+
+def smallest(values: Array, note: Note) -> Encoded | None:
+    """The smallest encoding of a weight (float16, float32 or float64, any shape), exact to the bit.
+
+    None where no encoding is smaller than the dense values, or where the weight has no elements or 2**28 and more.
+    """
+    if not 0 < values.size < MAX_ELEMENTS or values.ndim == 0:
+        return None
+    values = np.ascontiguousarray(values)
+    if (filled := _fill(values)) is not None:
+        return filled if filled.nbytes < values.nbytes else None
+    best = min(_candidates(values, note), key=lambda c: c.nbytes, default=None)
+    return best.build() if best is not None and best.nbytes < values.nbytes else None

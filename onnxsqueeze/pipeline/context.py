@@ -1,0 +1,82 @@
+"""What a pass is given beside the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from onnxsqueeze.model import Model
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Progress(Protocol):
+    """Receives the steps of a stage as they are done."""
+
+    def start(self, stage: str, steps: int) -> None:
+        """A stage begins; ``steps`` is 0 where unknown."""
+
+    def advance(self, detail: str) -> None:
+        """One step of the stage is done."""
+
+    def finish(self) -> None:
+        """The stage is over."""
+
+
+class Silent:
+    """A progress reporter that says nothing."""
+
+    def start(self, stage: str, steps: int) -> None:
+        """Says nothing."""
+
+    def advance(self, detail: str) -> None:
+        """Says nothing."""
+
+    def finish(self) -> None:
+        """Says nothing."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Seed, calibration inputs or None, progress reporter, workers, and the names of the passes that follow."""
+
+    seed: int = 0
+    calibration: tuple[dict[str, Any], ...] | None = None
+    progress: Progress = Silent()
+    jobs: int = 1
+    following: tuple[str, ...] = ()
+    notes: Callable[[str], None] = lambda text: None  # receives one line for each thing skipped, with the reason
+
+    def each(
+        self, stage: str, work: Callable[[Item], Result], items: Iterable[Item], name: Callable[[Item], str]
+    ) -> Iterator[Result]:
+        """Applies ``work`` to every item on ``jobs`` threads and yields the results in the items' order."""
+        listed = list(items)
+        self.progress.start(stage, len(listed))
+        try:
+            for item, result in zip(listed, _results(work, listed, self.jobs), strict=True):
+                self.progress.advance(name(item))
+                yield result
+        finally:
+            self.progress.finish()
+
+
+def _results(work: Callable[[Item], Result], items: list[Item], jobs: int) -> Iterable[Result]:
+    if jobs == 1 or len(items) < 2:
+        return map(work, items)
+    from joblib import Parallel, delayed
+
+    results: Iterable[Result] = Parallel(
+        n_jobs=jobs, backend="threading", return_as="generator", pre_dispatch=jobs, batch_size=1
+    )(delayed(work)(item) for item in items)
+    return results
+
+
+class Pass(Protocol):
+    """Rewrites a valid model into a valid model, in place; a frozen dataclass whose fields are its options."""
+
+    def __call__(self, model: Model, context: Context) -> int:
+        """Returns the number of changes; 0 means that not a byte was touched."""

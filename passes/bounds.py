@@ -1,0 +1,84 @@
+"""Which weights a pass may touch, how far it may go with each, and checks of option values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxsqueeze.runtime import native
+
+if TYPE_CHECKING:
+    from onnxsqueeze.model import Model, Weight
+    from onnxsqueeze.pipeline import Context
+
+Array = npt.NDArray[Any]
+
+FAINTEST = 1e-3
+TIGHTEST, LOOSEST = 0.01, 0.1  # per-tensor relative errors that a whole-model bound is spread over
+
+
+def in_range(name: str, value: float | None, low: float, high: float | None) -> None:
+    """Raises ValueError, with a sentence for the user, where ``value`` is outside [low, high]."""
+    if value is not None and not (low <= value and (high is None or value <= high)):
+        wanted = f"at least {low}" if high is None else f"between {low} and {high}"
+        raise ValueError(f"{name} must be {wanted}, not {value}")
+
+
+def choices(name: str, value: str, known: Sequence[str]) -> None:
+    """Raises ValueError, with a sentence for the user, where ``value`` is not one of ``known``."""
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, not {value}")
+
+
+def error_bounds(sizes: Sequence[int], error: float) -> list[float]:
+    """Relative error allowed for each tensor, so that the squares add up to about ``error`` squared.
+
+    Tensors' errors add up at the output, while bits grow with the logarithm of 1 / error for each weight: the cheapest
+    way to spend a total is in proportion to size, error_t**2 = error**2 * n_t / N (reverse water-filling).
+    """
+    total = max(1, sum(sizes))
+    return [float(np.clip(error * np.sqrt(size / total), TIGHTEST, LOOSEST)) for size in sizes]
+
+
+def packable(model: Model, minimum: int, context: Context) -> list[Weight]:
+    """The weights that a lossy pass may touch; what is left out for a reason the user should know is noted."""
+    chosen = []
+    for weight in model.weights(minimum):
+        if weight.role == "other" and (len(weight.shape) < 2 or weight.size < 4096):
+            continue  # biases, normalisation parameters and small tables
+        if not finite(weight.values()):
+            context.notes(f"'{weight.name}' holds NaN or infinite values: left as it is")
+            continue
+        chosen.append(weight)
+    return chosen
+
+
+def finite(values: Any) -> bool:
+    """Whether no value is NaN or infinite."""
+    if values.dtype == np.float32:
+        return bool(native.stats(values.reshape(-1)).finite)
+    return bool(np.isfinite(values).all())
+
+
+def channel_mean_squares(values: Array, axis: int | None) -> Array:
+    """Mean square of each channel, float64 [channels]; one channel where ``axis`` is None."""
+    if axis is None:
+        return np.array([np.mean(np.square(values, dtype=np.float64))])
+    sums = np.einsum(values, list(range(values.ndim)), values, list(range(values.ndim)), [axis % values.ndim], dtype=np.float64)
+    return sums / (values.size / values.shape[axis])
+
+
+def channel_squares(values: Array, axis: int | None) -> Array:
+    """Mean square of each channel, float64 [channels];
+    channels fainter than ``FAINTEST`` times the loudest count as that loud."""
+    squares = channel_mean_squares(values, axis)
+    return np.maximum(squares, max(FAINTEST**2 * float(squares.max()), 1e-60))
+
+
+def relative_error(original: Array, changed: Array, axis: int | None) -> float:
+    """Root mean square over the channels of ‖changed − original‖ / ‖original‖."""
+    difference = channel_mean_squares(changed.astype(np.float64) - original, axis)
+    return float(np.sqrt(np.mean(difference / channel_squares(original, axis))))

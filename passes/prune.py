@@ -1,0 +1,164 @@
+"""Magnitude pruning: the least salient weights become zero (Han et al. 2015; Mao et al. 2017; Mishra et al. 2021)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxsqueeze.encode import Note, Pattern
+from onnxsqueeze.passes import granularity as grain
+from onnxsqueeze.passes.bounds import channel_squares, choices, error_bounds, in_range, packable
+
+if TYPE_CHECKING:
+    from onnxsqueeze.model import Model, Weight
+    from onnxsqueeze.pipeline import Context
+
+Array = npt.NDArray[Any]
+
+BINS = 1 << 16
+LOG_LOW, LOG_HIGH = -24.0, 8.0  # range of log2(saliency / root mean square) told apart by the global threshold
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Magnitude pruning. With `sparsity`: that fraction of zeros. Without: as many as `error` allows in each tensor.
+
+    `granularity`: element, row (output neuron), column, kernel, vector, filter, block(BxC), or N:M along the reduction
+    axis. `norm`: p of the group's Lp norm. `scope`: uniform, or global (one threshold on saliency over each tensor's
+    root mean square). Depthwise convolutions and tensors under `minimum` elements are left alone, except by `error`;
+    the first and the last layer get half the sparsity, and no N:M.
+    """
+
+    sparsity: float | None = None
+    error: float = 0.02
+    granularity: str = "element"
+    norm: float = 1.0
+    scope: str = "uniform"
+    minimum: int = 1024
+
+    def __post_init__(self) -> None:
+        in_range("sparsity", self.sparsity, 0, 1)
+        in_range("error", self.error, 0, 1)
+        in_range("norm", self.norm, 0.1, 100)
+        in_range("minimum", self.minimum, 1, None)
+        choices("scope", self.scope, ("uniform", "global"))
+        if grain.parse(self.granularity).pattern and self.sparsity is not None:
+            raise ValueError("sparsity follows from an N:M granularity; give one of the two")
+
+    def __call__(self, model: Model, context: Context) -> int:
+        weights = packable(model, self.minimum, context)
+        explicit = self.sparsity is not None or grain.parse(self.granularity).pattern is not None
+        if explicit:
+            weights = [w for w in weights if not _is_depthwise(w)]
+        targets = self._targets(weights, context)
+        jobs = [(w, t) for w, t in zip(weights, targets, strict=True) if t > 0]
+        changed = context.each("prune", self._prune, jobs, lambda job: job[0].name)
+        return sum(changed)
+
+    def _targets(self, weights: list[Weight], context: Context) -> list[float]:
+        """Per weight: its sparsity or, without `sparsity`, its error bound; for N:M 1 where it applies."""
+        if grain.parse(self.granularity).pattern is not None:
+            return [0.0 if edge else 1.0 for edge in _is_edge(weights)]
+        if self.sparsity is None:
+            return error_bounds([w.size for w in weights], self.error)
+        sparsity = self.sparsity
+        if self.scope == "uniform":
+            return [sparsity / 2 if edge else sparsity for edge in _is_edge(weights)]
+        return self._global_targets(weights, sparsity, context)
+
+    def _global_targets(self, weights: list[Weight], sparsity: float, context: Context) -> list[float]:
+        """Each tensor's sparsity under one threshold on normalised saliency, found on a histogram."""
+        counts = [_log_histogram(self._saliency(w)[0]) for w in weights]
+        sizes = [w.size for w in weights]
+        pooled = np.sum([c / c.sum() * n for c, n in zip(counts, sizes, strict=True)], axis=0)
+        below = np.searchsorted(np.cumsum(pooled), sparsity * sum(sizes), side="right")
+        shares = [float(c[:below].sum() / c.sum()) for c in counts]
+        return [s / 2 if edge else s for s, edge in zip(shares, _is_edge(weights), strict=True)]
+
+    def _saliency(self, weight: Weight) -> tuple[Array, grain.Groups]:
+        """Lp norm of each group, as a mean over its elements, over the weight's root mean square: [groups]."""
+        values = weight.values()
+        canonical, back = grain.canonical(values, weight.channel_axis or 0, weight.reduction_axis)
+        groups = grain.groups(canonical, grain.parse(self.granularity))
+        size = np.abs(groups.rows.astype(np.float32))
+        if size.shape[1] == 1:
+            saliency = size[:, 0]
+        else:
+            saliency = np.mean(size.astype(np.float64) ** self.norm, axis=1) ** (1 / self.norm)
+        rms = float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
+        return saliency / max(rms, 1e-30), grain.Groups(groups.rows, lambda a: back(groups.restore(a)))
+
+    def _prune(self, job: tuple[Weight, float]) -> bool:
+        weight, target = job
+        values = weight.values()
+        pattern = grain.parse(self.granularity).pattern
+        if pattern is not None:
+            keep = _pattern_mask(weight, values, *pattern)
+        elif self.sparsity is not None:
+            saliency, groups = self._saliency(weight)
+            keep = _spread(_all_but_smallest(saliency, int(target * len(saliency))), groups)
+        else:
+            keep = self._within_error(weight, values, target)
+        if keep is None or not (values[~keep] != 0).any():
+            return False
+        weight.assign(np.where(keep, values, 0).astype(values.dtype))
+        if pattern is not None:
+            axis = (weight.reduction_axis or 0) % values.ndim
+            weight.note = replace(weight.note or Note(), pattern=Pattern(*pattern, axis))
+        return True
+
+    def _within_error(self, weight: Weight, values: Array, bound: float) -> Array | None:
+        """Keeps all but the groups of least energy whose relative errors, per output channel, stay within the bound."""
+        squares = channel_squares(values, weight.channel_axis)
+        shape = [1] * values.ndim
+        if weight.channel_axis is not None:
+            shape[weight.channel_axis] = len(squares)
+        energy = np.square(values.astype(np.float32)) / squares.reshape(shape).astype(np.float32)
+        canonical, back = grain.canonical(energy, weight.channel_axis or 0, weight.reduction_axis)
+        groups = grain.groups(canonical, grain.parse(self.granularity))
+        cost = groups.rows.sum(axis=1, dtype=np.float64) / values.size
+        order = np.sort(cost)
+        count = int(np.searchsorted(np.cumsum(order), bound**2, side="right"))
+        return back(_spread(_all_but_smallest(cost, count), groups))
+
+
+def _is_depthwise(weight: Weight) -> bool:
+    return weight.role == "conv" and weight.groups > 1 and weight.shape[1] == 1
+
+
+def _is_edge(weights: list[Weight]) -> list[bool]:
+    """First and last layer, where there are more than two."""
+    last = len(weights) - 1
+    return [last > 1 and i in (0, last) for i in range(len(weights))]
+
+
+def _log_histogram(saliency: Array) -> Array:
+    logs = np.log2(np.maximum(saliency, 2.0**LOG_LOW))
+    return np.histogram(logs, BINS, (LOG_LOW, LOG_HIGH))[0].astype(np.float64)
+
+
+def _all_but_smallest(saliency: Array, count: int) -> Array:
+    """Mask that drops exactly ``count`` groups, the least salient, ties by position."""
+    keep = np.ones(len(saliency), bool)
+    if count <= 0:
+        return keep
+    threshold = np.partition(saliency, count - 1)[count - 1]
+    below = saliency < threshold
+    keep[below] = False
+    ties = np.flatnonzero(saliency == threshold)
+    keep[ties[: count - int(below.sum())]] = False
+    return keep
+
+
+def _spread(keep: Array, groups: grain.Groups) -> Array:
+    return groups.restore(np.broadcast_to(keep[:, None], groups.rows.shape))
+
+
+def _pattern_mask(weight: Weight, values: Array, kept: int, group: int) -> Array | None:
+    axis = weight.reduction_axis
+    if axis is None or values.shape[axis] % group:
+        return None
+    return grain.keep_n_of_m(values, axis % values.ndim, kept, group)

@@ -1,0 +1,165 @@
+"""Weight sharing: the values of a tensor become a few, kept in a codebook (Han, Mao and Dally 2016, section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxsqueeze.encode import Note, Scale, Sharing
+from onnxsqueeze.encode.indices import reconstruct, row_chunks, scale_slice
+from onnxsqueeze.passes import clusters
+from onnxsqueeze.passes.bounds import channel_squares, choices, error_bounds, in_range, packable
+from onnxsqueeze.runtime import native
+
+if TYPE_CHECKING:
+    from onnxsqueeze.model import Model, Weight
+    from onnxsqueeze.pipeline import Context
+
+Array = npt.NDArray[Any]
+
+SCALE_STEPS = 2  # scales are powers of two to the 1/SCALE_STEPS
+
+
+@dataclass(frozen=True)
+class Share:
+    """Weight sharing by 1-D k-means. With `bits`: 2**bits values a tensor. Without: the fewest coded bits within `error`.
+
+    `error` bounds the whole model: tensor t of n_t weights may have a relative error of error * sqrt(n_t / N),
+    measured per output channel and averaged (root mean square), so that the squares add up to error**2.
+    """
+
+    bits: int | None = None
+    error: float = 0.1
+    init: str = "linear"
+    scale: str = "auto"
+    minimum: int = 256
+
+    def __post_init__(self) -> None:
+        in_range("bits", self.bits, 1, 8)
+        in_range("error", self.error, 0, 1)
+        in_range("minimum", self.minimum, 1, None)
+        choices("init", self.init, ("linear", "density", "random"))
+        choices("scale", self.scale, ("auto", "channel", "none"))
+
+    def __call__(self, model: Model, context: Context) -> int:
+        weights = packable(model, self.minimum, context)
+        bounds = error_bounds([w.size for w in weights], self.error)
+        entropy = "huffman" in context.following
+        jobs = list(zip(weights, bounds, strict=True))
+
+        def work(job: tuple[Weight, float]) -> bool:
+            weight, bound = job
+            return self._share(weight, bound, entropy, context.seed)
+
+        return sum(context.each("share", work, jobs, lambda job: job[0].name))
+
+    def _share(self, weight: Weight, bound: float, entropy: bool, seed: int) -> bool:
+        values = weight.values()
+        sharing = self._best(values, weight.channel_axis, bound, entropy, seed)
+        if sharing is None:
+            return False
+        shared = apply(values, sharing)
+        changed = shared.tobytes() != values.tobytes()
+        if changed:
+            weight.assign(shared)
+        weight.note = replace(weight.note or Note(), sharing=sharing)
+        return changed
+
+    def _best(self, values: Array, axis: int | None, bound: float, entropy: bool, seed: int) -> Sharing | None:
+        """The sharing with the fewest bits (within the bound) or, at fixed bits, with the least error."""
+        options: list[tuple[float, Sharing]] = []
+        for scale in self._scales(values, axis):
+            found = self._cluster(values, axis, scale, bound, entropy, seed)
+            if found is not None:
+                cost, codebook = found
+                overhead = 0 if scale is None else 8 * (len(scale.codes) + 4 * len(scale.table))
+                options.append((cost + (overhead if self.bits is None else 0), Sharing(codebook, scale)))
+        return min(options, key=lambda o: o[0])[1] if options else None
+
+    def _scales(self, values: Array, axis: int | None) -> list[Scale | None]:
+        scale = channel_scale(values, axis) if axis is not None and self.scale != "none" else None
+        if scale is None:
+            return [None]
+        return [scale] if self.scale == "channel" else [None, scale]
+
+    def _cluster(
+        self, values: Array, axis: int | None, scale: Scale | None, bound: float, entropy: bool, seed: int
+    ) -> tuple[float, Array] | None:
+        """Cost (bits, or at fixed bits the error) and codebook; None where 8 bits do not meet the bound."""
+        normal = normalised(values, scale)
+        nonzero = normal[normal != 0]
+        if nonzero.size == 0:
+            return None
+        squares = channel_squares(values, axis)
+        units = 1.0 if scale is None else np.square(scale.table[scale.codes], dtype=np.float64)
+        sensitivity = float(np.mean(units / squares))
+        if self.bits is None:
+            allowed = bound**2 * normal.size / sensitivity
+            find = _fewest_coded_bits if entropy else _fewest_packed_bits
+            return find(normal, nonzero, allowed)
+        data = clusters.SortedValues(nonzero)
+        count = (1 << self.bits) - (self.bits == 8 and nonzero.size < normal.size)
+        codebook = clusters.kmeans(data, clusters.initial_centers(data, count, self.init, seed))
+        return clusters.square_error(data, codebook) * sensitivity, codebook
+
+
+def _fewest_coded_bits(normal: Array, nonzero: Array, allowed: float) -> tuple[float, Array] | None:
+    """The coarsest grid within the squared error, for entropy-coded indices."""
+    zeros = normal.size - nonzero.size
+    cells = clusters.coarsest_grid(clusters.histogram(nonzero), allowed, zeros > 0)
+    if cells is None:
+        return None
+    counts = np.append(cells.counts, zeros) if zeros else cells.counts
+    return clusters.entropy_bits(counts), np.unique(cells.centers.astype(np.float32))
+
+
+def _fewest_packed_bits(normal: Array, nonzero: Array, allowed: float) -> tuple[float, Array] | None:
+    """The fewest k-means clusters, a power of two with zero counted in, within the squared error."""
+    data = clusters.SortedValues(nonzero)
+    for bits in range(1, 9):
+        count = (1 << bits) - (nonzero.size < normal.size)
+        codebook = clusters.kmeans(data, clusters.initial_centers(data, count, "linear", 0))
+        if clusters.square_error(data, codebook) <= allowed:
+            return bits * normal.size, codebook
+    return None
+
+
+def channel_scale(values: Array, axis: int) -> Scale | None:
+    """Each channel's root mean square, rounded to a power of two to the 1/SCALE_STEPS; None where all are alike."""
+    steps = np.rint(SCALE_STEPS / 2 * np.log2(channel_squares(values, axis))).astype(np.int64)
+    used, codes = np.unique(steps, return_inverse=True)
+    if len(used) < 2:
+        return None
+    return Scale(axis % values.ndim, np.exp2(used / SCALE_STEPS).astype(np.float32), codes.astype(np.uint8))
+
+
+def normalised(values: Array, scale: Scale | None) -> Array:
+    """Values over their scale, float32, flat."""
+    if scale is None:
+        return values.astype(np.float32, copy=False).reshape(-1)
+    result = np.empty(values.shape, np.float32)
+    for rows in row_chunks(values.shape):
+        result[rows] = _normalised_rows(values[rows], scale, rows)
+    return result.reshape(-1)
+
+
+def _normalised_rows(block: Array, scale: Scale | None, rows: slice) -> Array:
+    block = block.astype(np.float32, copy=False)
+    return block if scale is None else block / scale_slice(scale, block.ndim, rows)
+
+
+def apply(values: Array, sharing: Sharing) -> Array:
+    """The weight with each value replaced by its nearest codebook entry; zeros stay zero."""
+    codebook = sharing.codebook
+    middles = ((codebook[1:].astype(np.float64) + codebook[:-1]) / 2).astype(np.float32)
+    result = np.empty_like(values)
+    for rows in row_chunks(values.shape):
+        block = values[rows]
+        normal = _normalised_rows(block, sharing.scale, rows)
+        indices = native.assign(normal.reshape(-1), middles).reshape(block.shape)
+        shared = reconstruct(codebook, indices, sharing.scale, rows, values.dtype)
+        result[rows] = np.where(block == 0, 0, shared)
+    return result
