@@ -1,0 +1,190 @@
+"""Reading a model: what is no sound ONNX is refused in one sentence, the rest brought into one form."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, checker, defs, helper, inliner
+
+from onnxsqueeze.errors import ModelError
+from onnxsqueeze.model.graphs import bodies, walk
+from onnxsqueeze.model.hollow import LARGE, hollow, refill
+from onnxsqueeze.model.roles import PACKED_DOMAIN
+from onnxsqueeze.model.tensors import (
+    FLOATS,
+    check_data,
+    clear_data,
+    elements,
+    every_tensor,
+    is_external,
+    read_external,
+)
+
+LIMIT = 2**31 - 1  # bytes of a protobuf message
+
+
+def parse(path: Path) -> ModelProto:
+    """The model in a file, external data left where it is."""
+    if path.is_dir():
+        raise ModelError(f"'{path}' is a folder; name the .onnx file in it")
+    if not path.exists():
+        raise ModelError(f"'{path}' does not exist; check the path")
+    if not path.is_file():
+        raise ModelError(f"'{path}' is not a regular file")
+    size = path.stat().st_size
+    if size == 0:
+        raise ModelError(f"'{path}' is empty; export or download it again")
+    if size > LIMIT:
+        raise ModelError(f"'{path}' exceeds 2 GB, which no ONNX file may; keep its weights as external data")
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+        if all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in head):
+            raise ModelError(f"'{path}' is text, not a binary ONNX model{_pointer(head)}")
+        model = ModelProto()
+        model.ParseFromString(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"'{path}' cannot be read: {error.strerror}") from error
+    except DecodeError:
+        raise ModelError(
+            f"'{path}' is not an ONNX model, or was cut short; export or download it again"
+        ) from None
+    return model
+
+
+def _pointer(head: bytes) -> str:
+    is_pointer = head.startswith(b"version https://git-lfs")
+    return "; it is a Git LFS pointer: run 'git lfs pull'" if is_pointer else ""
+
+
+def check(model: ModelProto, origin: str) -> None:
+    """Runs onnx.checker over a light copy (no size limit, no second copy of the weights)."""
+    if not model.HasField("graph"):
+        raise ModelError(f"{origin} is not an ONNX model: it has no graph")
+    newest = defs.onnx_opset_version()
+    for entry in model.opset_import:
+        if entry.domain in ("", "ai.onnx") and entry.version > newest:
+            raise ModelError(
+                f"{origin} uses opset {entry.version}, but the installed onnx package knows opsets up to "
+                f"{newest}; upgrade onnx or export with an older opset"
+            )
+    try:
+        checker.check_model(hollow(model, []))
+    except (checker.ValidationError, ValueError, RuntimeError) as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "unknown error")
+        raise ModelError(f"{origin} is not valid ONNX: {reason}") from None
+
+
+def check_tensors(model: ModelProto, folder: Path | None, origin: str) -> None:
+    """Refuses tensors whose bytes are missing, out of range or too few."""
+    for tensor in every_tensor(model):
+        try:
+            check_data(tensor, folder)
+        except ModelError as error:
+            raise ModelError(f"{origin}: {error}") from None
+
+
+def normalise(model: ModelProto, folder: Path | None) -> None:
+    """Brings every model into the form that later stages expect; what it computes stays the same."""
+    for tensor in every_tensor(model):
+        if is_external(tensor) and elements(tensor) < LARGE:
+            data = read_external(tensor, folder, None)
+            clear_data(tensor)
+            tensor.raw_data = data
+    if model.ir_version < 4:
+        model.ir_version = 4
+        drop_inputs(model, {tensor.name for tensor in model.graph.initializer})
+    if not is_packed(model):
+        _inline_heavy(model)
+    for scope in walk(model):
+        for node in scope.graph.node:
+            _value_floats(node)
+
+
+def drop_inputs(model: ModelProto, names: set[str]) -> None:
+    """Takes initializers out of the graph's inputs, which makes them constants."""
+    inputs = model.graph.input
+    for position in range(len(inputs) - 1, -1, -1):
+        if inputs[position].name in names:
+            del inputs[position]
+
+
+def is_packed(model: ModelProto) -> bool:
+    """Whether the model holds weights in our format already."""
+    domains = {entry.domain for entry in model.opset_import}
+    domains.update(function.domain for function in model.functions)
+    return PACKED_DOMAIN in domains
+
+
+def _value_floats(node: NodeProto) -> None:
+    """A long list of floats in a Constant node becomes a tensor like any other."""
+    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+        return
+    for attribute in node.attribute:
+        if attribute.name == "value_floats" and len(attribute.floats) >= LARGE:
+            values = list(attribute.floats)
+            tensor = helper.make_tensor(node.output[0], TensorProto.FLOAT, [len(values)], values)
+            attribute.CopyFrom(AttributeProto(name="value", type=AttributeProto.TENSOR, t=tensor))
+
+
+def _inline_heavy(model: ModelProto) -> None:
+    """Inlines functions that hold weights, so that weights live in graphs only."""
+    heavy = [(f.domain, f.name) for f in model.functions if _holds_weights(f.node)]
+    if not heavy:
+        return
+    tensors: list[TensorProto] = []
+    try:
+        inlined = inliner.inline_selected_functions(hollow(model, tensors), heavy)
+        checker.check_model(inlined)
+    except Exception:  # the inliner raises all sorts; the functions then stay as they are
+        return
+    refill(every_tensor(inlined), tensors)
+    for field in ("node", "value_info"):
+        model.graph.ClearField(field)
+    model.graph.node.extend(inlined.graph.node)
+    model.graph.value_info.extend(inlined.graph.value_info)
+    model.ClearField("functions")
+    model.functions.extend(inlined.functions)
+    model.ClearField("opset_import")
+    model.opset_import.extend(inlined.opset_import)
+
+
+def _holds_weights(nodes: Iterable[NodeProto]) -> bool:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.TENSOR and attribute.t.data_type in FLOATS:
+                if elements(attribute.t) >= LARGE:
+                    return True
+            elif attribute.name == "value_floats" and len(attribute.floats) >= LARGE:
+                return True
+        if any(_holds_weights(body.node) or _heavy_initializer(body.initializer) for _, body in bodies(node)):
+            return True
+    return False
+
+
+def _heavy_initializer(tensors: Iterable[TensorProto]) -> bool:
+    return any(tensor.data_type in FLOATS and elements(tensor) >= LARGE for tensor in tensors)
+
+
+def from_path(source: str | os.PathLike[str]) -> tuple[ModelProto, Path]:
+    """The model in a file, checked and normalised, and the folder of its external data."""
+    path = Path(source)
+    model = parse(path)
+    origin = f"'{path}'"
+    check(model, origin)
+    check_tensors(model, path.parent, origin)
+    normalise(model, path.parent)
+    return model, path.parent
+
+
+def from_proto(source: ModelProto) -> ModelProto:
+    """A checked and normalised copy of a model in memory."""
+    model = ModelProto()
+    model.CopyFrom(source)
+    check(model, "the model")
+    check_tensors(model, None, "the model")
+    normalise(model, None)
+    return model
