@@ -84,6 +84,12 @@ class _Body:
     def split(self, value: str, sizes: str, count: int) -> list[str]:
         return [value] if count == 1 else self.ops("Split", value, self.attribute(sizes), outputs=count, axis=0)
 
+    def split_ones(self, value: str, count: int, axis: int) -> list[str]:
+        """Pieces of length 1 along an axis of length ``count``."""
+        if count == 1:
+            return [value]
+        return self.ops("Split", value, self.constant([1] * count, np.int64), outputs=count, axis=axis)
+
     def flat(self, value: str) -> str:
         return self.op("Reshape", value, self.constant([-1], np.int64))
 
@@ -143,14 +149,14 @@ def _huffman(body: _Body, prefix: str, count: str, depth: int, low: int) -> str:
     ones = body.op("ReduceSum", bit, body.constant([1], np.int64))
     both = body.op("Concat", body.op("Sub", body.constant(8, np.int32), ones), ones, axis=1)
     zeros = body.op("Cast", body.attribute(f"{prefix}_zeros"), to=TensorProto.INT32)
-    zeros_of = body.ops("Split", zeros, outputs=depth, axis=0) if depth > 1 else [zeros]
+    zeros_of = body.split_ones(zeros, depth, axis=0)
     runs = _leaf_runs(body, prefix, count, depth, low)
     spare = body.constant([0] * 8, np.uint8)
     below: list[str] = []
     for level in reversed(range(depth)):
         merged = body.op("Concat", runs[level], *below, spare, axis=0)
         ranks = body.op("CumSum", body.op("Gather", both, segments[level]), zero, exclusive=1)
-        rank0, rank1 = body.ops("Split", ranks, outputs=2, axis=1)
+        rank0, rank1 = body.split_ones(ranks, 2, axis=1)
         rank1 = body.op("Add", rank1, zeros_of[level])
         base = body.op("Where", body.op("Gather", is_one, segments[level]), rank1, rank0)
         source = body.flat(body.op("Add", base, body.op("Gather", within, segments[level])))

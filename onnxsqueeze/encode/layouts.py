@@ -26,11 +26,22 @@ SPARSE_FROM, SPARSE_RAW_FROM = 0.35, 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
-    """A way to encode a weight: its size now, its bytes on demand."""
+class Plan:
+    """A way to encode a weight: its size now, its bytes on demand, and what its Huffman streams cost at load."""
 
     nbytes: int
     build: Callable[[], Encoded]
+    streams: tuple[StreamPlan, ...] = ()
+
+    @property
+    def load_nodes(self) -> int:
+        """Standard operators that decode the Huffman streams."""
+        return sum(s.load_nodes for s in self.streams)
+
+    @property
+    def load_bytes(self) -> int:
+        """Memory that decoding the Huffman streams takes in a runtime that keeps all intermediates, in bytes."""
+        return sum(s.load_bytes for s in self.streams)
 
 
 def _scale_parts(scale: Scale | None, ndim: int) -> tuple[str, dict[str, Array], dict[str, list[int]]]:
@@ -67,7 +78,7 @@ def _fill(values: Array) -> Encoded | None:
     return Encoded("Fill", {"value": first.copy()}, {"shape": list(values.shape)})
 
 
-def _dense(values: Array, indexed: Indexed, entropy: bool) -> Candidate:
+def _dense(values: Array, indexed: Indexed, entropy: bool) -> Plan:
     plan = streams.plan_indices(indexed.counts, entropy)
 
     def build() -> Encoded:
@@ -77,7 +88,7 @@ def _dense(values: Array, indexed: Indexed, entropy: bool) -> Candidate:
         attributes = stream.attributes("v") | {"total": [values.size]}
         return _assemble(f"Dense_{plan.kind}", values, indexed.scale, inputs, attributes)
 
-    return Candidate(plan.nbytes + 4 * len(indexed.codebook) + _scale_nbytes(indexed.scale) + 100, build)
+    return Plan(plan.nbytes + 4 * len(indexed.codebook) + _scale_nbytes(indexed.scale) + 100, build, (plan,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +137,7 @@ def _with_fillers(values: Array, real: Array) -> Array:
     return result
 
 
-def _gaps_raw(values: Array, positions: Array, entropy: bool) -> Candidate:
+def _gaps_raw(values: Array, positions: Array, entropy: bool) -> Plan:
     entries = _entries(positions, 8 * values.itemsize, entropy)
     count = len(entries.real)
 
@@ -137,7 +148,7 @@ def _gaps_raw(values: Array, positions: Array, entropy: bool) -> Candidate:
         name = f"Gaps_{entries.plan.kind}_{RAW_NAMES[values.itemsize]}"
         return _assemble(name, values, None, {"p": stream.payload, "values": raw}, attributes)
 
-    return Candidate(entries.plan.nbytes + values.itemsize * count + 140, build)
+    return Plan(entries.plan.nbytes + values.itemsize * count + 140, build, (entries.plan,))
 
 
 def _nonzero_codebook(indexed: Indexed, picked: Array, real: Array) -> tuple[Array, Array, Array]:
@@ -151,7 +162,7 @@ def _nonzero_codebook(indexed: Indexed, picked: Array, real: Array) -> tuple[Arr
     return indexed.codebook[used], renumber[wide], counts[used]
 
 
-def _gaps_shared(values: Array, indexed: Indexed, positions: Array, entropy: bool) -> Candidate:
+def _gaps_shared(values: Array, indexed: Indexed, positions: Array, entropy: bool) -> Plan:
     picked = indexed.indices[positions]
     entries = _entries(positions, float(np.log2(max(2, len(indexed.codebook)))), entropy)
     codebook, indices, counts = _nonzero_codebook(indexed, picked, entries.real)
@@ -166,7 +177,7 @@ def _gaps_shared(values: Array, indexed: Indexed, positions: Array, entropy: boo
         return _assemble(f"Gaps_{entries.plan.kind}_{plan.kind}", values, indexed.scale, inputs, attributes)
 
     nbytes = entries.plan.nbytes + plan.nbytes + 4 * len(codebook) + _scale_nbytes(indexed.scale) + 170
-    return Candidate(nbytes, build)
+    return Plan(nbytes, build, (entries.plan, plan))
 
 
 def _grouped(flat: Array, shape: tuple[int, ...], pattern: Pattern) -> tuple[Array, list[int]]:
@@ -183,7 +194,7 @@ def _kept_positions(nonzero: Array, kept: int) -> Array | None:
     return np.sort(first, axis=1)
 
 
-def _nm(values: Array, indexed: Indexed | None, pattern: Pattern, entropy: bool) -> Candidate | None:
+def _nm(values: Array, indexed: Indexed | None, pattern: Pattern, entropy: bool) -> Plan | None:
     if values.shape[pattern.axis] % pattern.group:
         return None
     rows, moved = _grouped(values, values.shape, pattern)
@@ -221,14 +232,14 @@ def _nm_candidate(
     inputs: dict[str, Array],
     attributes: dict[str, list[int]],
     kind: str = "",
-) -> Candidate:
+) -> Plan:
     stream = streams.encode(positions.astype(np.uint8), plan)
     name = f"NM_{plan.kind}_{kind or RAW_NAMES[values.itemsize]}"
     encoded = _assemble(name, values, scale, {"p": stream.payload} | inputs, attributes | stream.attributes("p"))
-    return Candidate(encoded.nbytes, lambda: encoded)
+    return Plan(encoded.nbytes, lambda: encoded)
 
 
-def _candidates(values: Array, note: Note) -> Iterator[Candidate]:
+def _candidates(values: Array, note: Note) -> Iterator[Plan]:
     indexed = from_sharing(values, note.sharing) if note.sharing else None
     indexed = indexed or from_distinct(values)
     flat = values.reshape(-1)
@@ -247,15 +258,21 @@ def _candidates(values: Array, note: Note) -> Iterator[Candidate]:
         yield candidate
 
 
+def best_plan(values: Array, note: Note) -> Plan | None:
+    """How to encode a weight in the fewest bytes; None where it stays dense (see ``smallest``)."""
+    if not 0 < values.size < MAX_ELEMENTS or values.ndim == 0:
+        return None
+    values = np.ascontiguousarray(values)
+    filled = _fill(values)
+    found = [Plan(filled.nbytes, lambda: filled)] if filled else _candidates(values, note)
+    best = min(found, key=lambda c: c.nbytes, default=None)
+    return best if best is not None and best.nbytes < values.nbytes else None
+
+
 def smallest(values: Array, note: Note) -> Encoded | None:
     """The smallest encoding of a weight (float16, float32 or float64, any shape), exact to the bit.
 
     None where no encoding is smaller than the dense values, or where the weight has no elements or 2**28 and more.
     """
-    if not 0 < values.size < MAX_ELEMENTS or values.ndim == 0:
-        return None
-    values = np.ascontiguousarray(values)
-    if (filled := _fill(values)) is not None:
-        return filled if filled.nbytes < values.nbytes else None
-    best = min(_candidates(values, note), key=lambda c: c.nbytes, default=None)
-    return best.build() if best is not None and best.nbytes < values.nbytes else None
+    plan = best_plan(values, note)
+    return plan.build() if plan is not None else None

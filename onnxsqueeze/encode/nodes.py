@@ -18,10 +18,10 @@ from onnxsqueeze.errors import FormatError
 Array = npt.NDArray[Any]
 
 
-def to_node(encoded: Encoded, output: str, name_of: Callable[[str], str]) -> tuple[onnx.NodeProto, list[onnx.TensorProto]]:
-    """The decode node that produces ``output`` and its initializers, named by ``name_of(input)``."""
+def to_node(encoded: Encoded, output: str, prefix: str) -> tuple[onnx.NodeProto, list[onnx.TensorProto]]:
+    """The decode node that produces ``output`` and its initializers, named ``prefix`` + input."""
     inputs = spec_of(encoded.op_type).inputs
-    names = {key: name_of(key) for key in inputs}
+    names = {key: prefix + key for key in inputs}
     attributes: dict[str, Any] = dict(encoded.attributes)
     if encoded.to:
         attributes["to"] = encoded.to

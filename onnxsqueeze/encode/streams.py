@@ -17,6 +17,10 @@ Bytes = npt.NDArray[np.uint8]
 PLANES = {0: (), 1: (1,), 2: (2,), 3: (2, 1), 4: (4,), 5: (4, 1), 6: (4, 2), 7: (4, 2, 1), 8: (8,)}
 
 
+# Measured: intermediates of the standard-operator decoder, per level bit and per element.
+LOAD_BYTES_PER_BIT, LOAD_BYTES_PER_ELEMENT = 20, 30
+
+
 @dataclass(frozen=True, eq=False)
 class StreamPlan:
     """How a stream will be coded; ``nbytes`` is exact for the payload, close for the attributes."""
@@ -25,6 +29,19 @@ class StreamPlan:
     nbytes: int
     bits: int = 0  # packed
     code: Code | None = None  # Huffman
+
+    @property
+    def load_nodes(self) -> int:
+        """Standard operators that decode a Huffman stream; 0 for a packed one."""
+        return 0 if self.code is None else 11 * self.code.depth + 30
+
+    @property
+    def load_bytes(self) -> int:
+        """Memory of the intermediates that decode a Huffman stream; 0 for a packed one."""
+        if self.code is None:
+            return 0
+        levels = int((self.code.counts * self.code.lengths).sum())
+        return LOAD_BYTES_PER_BIT * levels + LOAD_BYTES_PER_ELEMENT * int(self.code.counts.sum())
 
 
 @dataclass(frozen=True, eq=False)

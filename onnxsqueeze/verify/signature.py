@@ -1,0 +1,125 @@
+"""Inputs made from a model's signature: shapes, token ranges, dynamic axes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from onnxsqueeze.errors import ModelError
+
+Array = npt.NDArray[Any]
+Feeds = dict[str, Array]
+
+_DTYPES: dict[str, Any] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(int16)": np.int16,
+    "tensor(int8)": np.int8,
+    "tensor(uint8)": np.uint8,
+    "tensor(uint16)": np.uint16,
+    "tensor(uint32)": np.uint32,
+    "tensor(uint64)": np.uint64,
+    "tensor(bool)": np.bool_,
+}
+
+# Sizes to try for axes without a declared size: of images and sequences, and others.
+_SIZES = (64, 224, 32, 128, 16, 48, 256, 512, 576, 1, 8, 96, 160, 320, 640, 1024, 2, 3, 4, 12, 20, 40, 80)
+
+
+def token_limits(model: onnx.ModelProto) -> dict[str, int]:
+    """For integer inputs that reach a Gather as indices: the length of the axis that they index."""
+    shapes = {t.name: list(t.dims) for t in model.graph.initializer}
+    shapes |= {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.value_info}
+    for node in model.graph.node:
+        attributes = {a.name: a for a in node.attribute}
+        if node.op_type == "Constant" and "value" in attributes:
+            shapes[node.output[0]] = list(attributes["value"].t.dims)
+        if "shape" in attributes and node.domain:
+            shapes[node.output[0]] = list(attributes["shape"].ints)
+    origin = {v.name: v.name for v in model.graph.input}
+    limits: dict[str, int] = {}
+    for node in model.graph.node:
+        if node.op_type in ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Clip") and node.input[0] in origin:
+            origin[node.output[0]] = origin[node.input[0]]
+        if node.op_type == "Gather" and node.input[1] in origin and node.input[0] in shapes:
+            axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+            dims = shapes[node.input[0]]
+            if -len(dims) <= axis < len(dims) and dims[axis] > 0:
+                name = origin[node.input[1]]
+                limits[name] = min(dims[axis], limits.get(name, dims[axis]))
+    return limits
+
+
+def _values(name: str, kind: Any, shape: list[int], limit: int | None, rng: np.random.Generator) -> Array:
+    if kind is np.bool_:
+        return np.ones(shape, np.bool_)
+    if np.issubdtype(kind, np.integer):
+        if not shape or shape == [1]:
+            return np.full(shape, min(limit - 1, 16000) if limit else 1, kind)
+        return rng.integers(0, limit or 2, shape).astype(kind)
+    return rng.standard_normal(shape).astype(kind)
+
+
+def _shapes(session: Any) -> Iterator[dict[str, list[int]]]:
+    """Shapes to try: the batch (first axis) 1, every other unknown axis the same size, by name where named."""
+    for size, batch in itertools.product(_SIZES, (1, 2)):
+        yield {
+            i.name: [
+                d if isinstance(d, int) and d > 0 else (batch if axis == 0 and len(i.shape) > 1 else size)
+                for axis, d in enumerate(i.shape)
+            ]
+            for i in session.get_inputs()
+        }
+
+
+def make(session: Any, model: onnx.ModelProto, seed: int, count: int = 4) -> list[Feeds]:
+    """``count`` seeded input sets that the session accepts; raises ModelError where no shape is accepted.
+
+    Floats are standard normal; integers that index a table stay below its length.
+    """
+    limits = token_limits(model)
+    failure = ""
+    seen: list[dict[str, list[int]]] = []
+    for shapes in _shapes(session):
+        if shapes in seen:
+            continue
+        seen.append(shapes)
+        rng = np.random.default_rng(seed)
+
+        def draw(rng: np.random.Generator = rng, shapes: dict[str, list[int]] = shapes) -> Feeds:
+            return {
+                i.name: _values(i.name, _dtype(i.name, i.type), shapes[i.name], limits.get(i.name), rng)
+                for i in session.get_inputs()
+            }
+
+        feeds = [draw() for _ in range(count)]
+        try:
+            session.run(None, feeds[0])
+        except Exception as error:  # onnxruntime raises its own types, none of them public
+            failure = str(error).splitlines()[0]
+            continue
+        return feeds
+    raise ModelError(f"no inputs could be made from the model's signature ({failure}); give real ones with --inputs")
+
+
+def _dtype(name: str, kind: str) -> Any:
+    if kind not in _DTYPES:
+        raise ModelError(f"input '{name}' is of type {kind}, which cannot be made up; give real inputs with --inputs")
+    return _DTYPES[kind]
+
+
+def read(path: str) -> list[Feeds]:
+    """Input sets from an ``.npz`` file: one array an input; raises ModelError."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return [{name: arrays[name] for name in arrays.files}]
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"cannot read inputs from '{path}': {error}") from error
