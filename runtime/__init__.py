@@ -1,0 +1,1 @@
+"""The native library: codecs in C++, called through ctypes."""

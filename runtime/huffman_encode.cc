@@ -1,0 +1,236 @@
+// Codes leaf numbers (FORMAT 3.2).
+//
+// The mirror image of decoding: each block of the sequence is parted at the root, and the parts at the children.
+// Labels take the place of leaf numbers: leaves numbered from left to right under every node, so that the bit of an
+// element is one comparison.
+#include <numeric>
+
+#include "huffman_tree.h"
+#include "parallel.h"
+#include "kernels.h"
+
+namespace osq {
+namespace {
+
+constexpr size_t kBlock = size_t{1} << 15;  // elements; a multiple of 8
+
+using Counts = std::vector<uint64_t>;
+
+void CountBytes(const uint8_t* values, size_t count, uint64_t* counts) {
+  constexpr size_t kTables = 8;  // neighbours that are equal do not wait for each other
+  std::vector<uint32_t> tables(kTables * 256);
+  size_t i = 0;
+  for (; i + kTables <= count; i += kTables) {
+    const uint64_t eight = Load<uint64_t>(values + i);
+    for (size_t t = 0; t < kTables; ++t) ++tables[t * 256 + (eight >> 8 * t & 0xFF)];
+  }
+  for (; i < count; ++i) ++tables[values[i]];
+  for (size_t v = 0; v < 256; ++v) {
+    counts[v] = 0;
+    for (size_t t = 0; t < kTables; ++t) counts[v] += tables[t * 256 + v];
+  }
+}
+
+int CodeTree(const uint64_t* counts, const uint8_t* lengths, size_t leaves, Tree* tree) {
+  if (counts == nullptr || lengths == nullptr) return OSQ_BAD_ARGUMENT;
+  if (leaves < 2 || leaves > kMaxLeaves) return OSQ_LEAF_COUNT;
+  uint64_t total = 0;
+  for (size_t j = 0; j < leaves; ++j) {
+    if (counts[j] == 0 || counts[j] >= kMaxElements) return counts[j] == 0 ? OSQ_COUNTS : OSQ_TOO_LARGE;
+    total += counts[j];
+    if (lengths[j] < 1 || lengths[j] > kMaxLevels || (j > 0 && lengths[j] < lengths[j - 1])) return OSQ_CODE;
+  }
+  if (total >= kMaxElements) return OSQ_TOO_LARGE;
+  std::vector<size_t> ending(lengths[leaves - 1]);
+  for (size_t j = 0; j < leaves; ++j) ++ending[lengths[j] - 1];
+  return BuildTree(Counts(counts, counts + leaves), ending, tree) ? OSQ_OK : OSQ_CODE;
+}
+
+// What all blocks share: labels, pivots, and where each level's bits begin.
+struct Plan {
+  Tree tree;
+  uint8_t label_of[256] = {};
+  std::vector<uint8_t> pivots;  // per node: the first label of its 1-child
+  std::vector<uint8_t*> levels;
+
+  void Label(int child, unsigned* next) {
+    if (child < 0) {
+      label_of[~child] = static_cast<uint8_t>((*next)++);
+      return;
+    }
+    Label(tree[child].child[0], next);
+    pivots[child] = static_cast<uint8_t>(*next);
+    Label(tree[child].child[1], next);
+  }
+};
+
+class BlockEncoder {
+ public:
+  // Writes at each node the bits of `counts` elements, after those of the `before` elements that precede them.
+  BlockEncoder(const Kernels& kernels, const Plan& plan, const Counts& before, const Counts& counts)
+      : kernels_(kernels), plan_(plan), left_(plan.tree.size()), writers_(plan.tree.size()) {
+    scratch_.resize(3 * kBlock + (plan.levels.size() + 2) * 2 * kPadding);
+    Counts passed(plan.tree.size());
+    for (size_t i = plan.tree.size(); i-- > 0;) {
+      const Node& node = plan.tree[i];
+      for (const int child : node.child) {
+        passed[i] += child >= 0 ? passed[child] : before[~child];
+        left_[i] += child >= 0 ? left_[child] : counts[~child];
+      }
+      const uint64_t first = node.first + passed[i];
+      uint8_t* const level = plan.levels[node.level];
+      writers_[i].Begin(level, first);
+      if (left_[i] == 0) continue;
+      level[first / 8] = 0;
+      level[(first + left_[i] - 1) / 8] = 0;
+    }
+  }
+
+  int Encode(const uint8_t* values, size_t count) {
+    for (size_t first = 0; first < count; first += kBlock) {
+      const size_t n = std::min(kBlock, count - first);
+      kernels_.translate(values + first, n, plan_.label_of, scratch_.data());
+      if (!Part(0, n, scratch_.data(), scratch_.data() + kBlock + kPadding)) return OSQ_COUNTS;
+    }
+    for (BitWriter& writer : writers_) writer.End();
+    const bool all = std::all_of(left_.begin(), left_.end(), [](uint64_t left) { return left == 0; });
+    return all ? OSQ_OK : OSQ_COUNTS;
+  }
+
+ private:
+  // Codes `n` labels at a node and below; overwrites them. False where they are more than the counts said.
+  bool Part(int number, size_t n, uint8_t* labels, uint8_t* scratch) {
+    const Node& node = plan_.tree[number];
+    if (left_[number] < n) return false;
+    left_[number] -= n;
+    uint8_t* const zero = node.child[0] >= 0 ? labels : nullptr;
+    uint8_t* const one = node.child[1] >= 0 ? scratch : nullptr;
+    const size_t ones = kernels_.split(labels, n, plan_.pivots[number], &writers_[number], zero, one);
+    if (one != nullptr) scratch += (ones + 2 * kPadding - 1) / kPadding * kPadding;
+    if (zero != nullptr && ones < n && !Part(node.child[0], n - ones, zero, scratch)) return false;
+    return one == nullptr || ones == 0 || Part(node.child[1], ones, one, scratch);
+  }
+
+  const Kernels& kernels_;
+  const Plan& plan_;
+  Counts left_;  // per node: bits still to be written
+  std::vector<BitWriter> writers_;
+  std::vector<uint8_t> scratch_;
+};
+
+// Counts of the leaves in `parts` equal parts of the values, each part a multiple of a block long.
+int CountParts(const uint8_t* values, size_t count, size_t parts, const Counts& total, std::vector<Counts>* found) {
+  if (parts == 1) {
+    found->assign(1, total);
+    return OSQ_OK;
+  }
+  found->assign(parts, Counts(256));
+  const size_t blocks = (count + kBlock - 1) / kBlock;
+  ParallelFor(parts, parts, [&](size_t part) {
+    const size_t first = blocks * part / parts * kBlock;
+    const size_t end = std::min(count, blocks * (part + 1) / parts * kBlock);
+    return Guard([&] {
+      CountBytes(values + first, end - first, (*found)[part].data());
+      return static_cast<int>(OSQ_OK);
+    });
+  });
+  for (size_t v = 0; v < 256; ++v) {
+    uint64_t sum = 0;
+    for (const Counts& counts : *found) sum += counts[v];
+    if (sum != (v < total.size() ? total[v] : 0)) return OSQ_COUNTS;
+  }
+  return OSQ_OK;
+}
+
+int EncodeParts(const Plan& plan, const uint8_t* values, size_t count, size_t parts, const Counts& total) {
+  std::vector<Counts> counts;
+  if (const int status = CountParts(values, count, parts, total, &counts)) return status;
+  Counts before(total.size());
+  std::vector<BlockEncoder> encoders;
+  encoders.reserve(parts);
+  for (const Counts& part : counts) {
+    encoders.emplace_back(ActiveKernels(), plan, before, part);
+    for (size_t j = 0; j < before.size(); ++j) before[j] += part[j];
+  }
+  const size_t blocks = (count + kBlock - 1) / kBlock;
+  return ParallelFor(parts, parts, [&](size_t part) {
+    const size_t first = blocks * part / parts * kBlock;
+    return encoders[part].Encode(values + first, std::min(count, blocks * (part + 1) / parts * kBlock) - first);
+  });
+}
+
+}  // namespace
+}  // namespace osq
+
+using namespace osq;
+
+int osq_count_bytes(const uint8_t* values, size_t count, int threads, uint64_t* counts) {
+  if ((values == nullptr && count > 0) || counts == nullptr) return OSQ_BAD_ARGUMENT;
+  if (count >= kMaxElements) return OSQ_TOO_LARGE;
+  return Guard([&]() -> int {
+    const size_t parts = UsefulThreads(threads, count);
+    std::vector<Counts> found(parts, Counts(256));
+    const int status = ParallelFor(parts, parts, [&](size_t part) {
+      return Guard([&]() -> int {
+        const size_t first = count * part / parts;
+        CountBytes(values + first, count * (part + 1) / parts - first, found[part].data());
+        return OSQ_OK;
+      });
+    });
+    std::fill_n(counts, 256, 0);
+    for (const Counts& part : found) {
+      for (size_t v = 0; v < 256; ++v) counts[v] += part[v];
+    }
+    return status;
+  });
+}
+
+int osq_huffman_sizes(const uint64_t* counts, const uint8_t* lengths, size_t leaves, int64_t* sizes) {
+  if (sizes == nullptr) return OSQ_BAD_ARGUMENT;
+  return Guard([&]() -> int {
+    Tree tree;
+    if (const int status = CodeTree(counts, lengths, leaves, &tree)) return status;
+    std::fill_n(sizes, lengths[leaves - 1], 0);
+    for (const Node& node : tree) sizes[node.level] += static_cast<int64_t>(node.count);
+    for (int l = 0; l < lengths[leaves - 1]; ++l) sizes[l] = (sizes[l] + 7) / 8;
+    return OSQ_OK;
+  });
+}
+
+int osq_huffman_encode(const uint8_t* values, size_t count, const uint64_t* counts, const uint8_t* lengths,
+                       size_t leaves, int threads, uint8_t* payload, size_t payload_bytes, int64_t* zeros,
+                       int64_t* ends, int64_t* starts) {
+  const bool missing = values == nullptr || payload == nullptr || zeros == nullptr || ends == nullptr || starts == nullptr;
+  if (missing) return OSQ_BAD_ARGUMENT;
+  return Guard([&]() -> int {
+    Plan plan;
+    if (const int status = CodeTree(counts, lengths, leaves, &plan.tree)) return status;
+    const Counts total(counts, counts + leaves);
+    if (plan.tree[0].count != count) return OSQ_COUNTS;
+    const size_t levels = lengths[leaves - 1];
+    std::vector<uint64_t> elements(levels);
+    std::fill_n(zeros, levels, 0);
+    std::fill_n(ends, levels, 0);
+    for (const Node& node : plan.tree) {
+      elements[node.level] += node.count;
+      zeros[node.level] += static_cast<int64_t>(CountOf(plan.tree, total, node.child[0]));
+    }
+    int64_t start = 0;
+    for (size_t j = 0; j < leaves; ++j) {
+      ends[lengths[j] - 1] += static_cast<int64_t>(counts[j]);
+      start += static_cast<int64_t>(counts[j]);
+      if (j + 1 < leaves) starts[j] = start;
+    }
+    size_t used = 0;
+    for (const uint64_t n : elements) {
+      plan.levels.push_back(payload + used);
+      used += (n + 7) / 8;
+      if (used > payload_bytes) return OSQ_BAD_ARGUMENT;
+    }
+    if (used != payload_bytes) return OSQ_BAD_ARGUMENT;
+    plan.pivots.resize(plan.tree.size());
+    unsigned next = 0;
+    plan.Label(0, &next);
+    return EncodeParts(plan, values, count, UsefulThreads(threads, count), total);
+  });
+}
