@@ -147,16 +147,17 @@ def _square_sum(values: Array) -> float:
 
 
 def merge_cheapest(cells: Cells, limit: int) -> Cells:
-    """Merges neighbours, each time the pair that adds least squared error (Ward), until ``limit`` cells remain."""
-    counts, sums = cells.counts.astype(np.float64), cells.sums.copy()
-    while len(counts) > limit:
+    """Merges neighbours that add least squared error (Ward), many disjoint pairs a round, until ``limit`` remain."""
+    counts, sums = cells.counts, cells.sums
+    while (excess := len(counts) - limit) > 0:
         centers = sums / counts
-        cost = counts[1:] * counts[:-1] / (counts[1:] + counts[:-1]) * np.diff(centers) ** 2
-        pair = int(np.argmin(cost))
-        counts[pair] += counts[pair + 1]
-        sums[pair] += sums[pair + 1]
-        counts, sums = np.delete(counts, pair + 1), np.delete(sums, pair + 1)
-    return Cells(counts.astype(np.int64), sums)
+        cost = counts[1:] * (counts[:-1] / (counts[1:] + counts[:-1])) * np.diff(centers) ** 2
+        bounded = np.concatenate([[np.inf], cost, [np.inf]])
+        lowest = np.flatnonzero((cost < bounded[:-2]) & (cost <= bounded[2:]))  # no two of them touch
+        pairs = lowest[np.argsort(cost[lowest], kind="stable")[:excess]]
+        starts = np.delete(np.arange(len(counts)), pairs + 1)
+        counts, sums = np.add.reduceat(counts, starts), np.add.reduceat(sums, starts)
+    return Cells(counts, sums)
 
 
 def coarsest_grid(data: Histogram, square_error: float, zero: bool) -> Cells | None:
@@ -167,7 +168,7 @@ def coarsest_grid(data: Histogram, square_error: float, zero: bool) -> Cells | N
     """
     total = int(data.counts.sum())
     step = float(np.sqrt(12 * square_error / max(1, total)))
-    low, high = step / 64, step * 16
+    low, high = step / 8, step * 8
     best: Cells | None = None
     for _ in range(24):
         middle = float(np.sqrt(low * high))

@@ -6,7 +6,9 @@ folded intermediate of the whole model until folding ends, so the wide tensors a
 
 from __future__ import annotations
 
+import string
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -22,23 +24,26 @@ VERSION = 1
 RAW_TYPES = {"Raw16": TensorProto.FLOAT16, "Raw32": TensorProto.FLOAT, "Raw64": TensorProto.DOUBLE}
 
 
+_DIGITS = [a + b for a in ("", *string.ascii_lowercase) for b in string.ascii_lowercase + string.digits]
+
+
 class _Body:
     """Collects nodes; every method returns the name of the value that it adds."""
 
-    def __init__(self) -> None:
+    def __init__(self, guards: int) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.inputs: list[str] = []
         self.attributes: list[str] = []
         self._constants: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
         self._column = ""
+        self.guards = guards  # rows after the 256 of every byte table
+        self._names = 0
 
     def _name(self) -> str:
-        number, letters = len(self.nodes), ""
-        while True:
-            number, letter = divmod(number, 26)
-            letters = chr(97 + letter) + letters
-            if number == 0:
-                return letters + "_"
+        """A, B, … Z, A0, …: as short as can be, and unlike any input's name, which is in lower case."""
+        number, self._names = self._names, self._names + 1
+        suffix = _DIGITS[number // 26 - 1] if number >= 26 else ""
+        return chr(65 + number % 26) + suffix
 
     def input(self, name: str) -> str:
         self.inputs.append(name)
@@ -48,8 +53,7 @@ class _Body:
         return self.ops(op_type, *inputs, outputs=1, **attributes)[0]
 
     def ops(self, op_type: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
-        base = self._name()
-        names = [base] if outputs == 1 else [f"{base}{i}" for i in range(outputs)]
+        names = [self._name() for _ in range(outputs)]
         self.nodes.append(helper.make_node(op_type, inputs, names, **attributes))
         return names
 
@@ -84,12 +88,6 @@ class _Body:
     def split(self, value: str, sizes: str, count: int) -> list[str]:
         return [value] if count == 1 else self.ops("Split", value, self.attribute(sizes), outputs=count, axis=0)
 
-    def split_ones(self, value: str, count: int, axis: int) -> list[str]:
-        """Pieces of length 1 along an axis of length ``count``."""
-        if count == 1:
-            return [value]
-        return self.ops("Split", value, self.constant([1] * count, np.int64), outputs=count, axis=axis)
-
     def flat(self, value: str) -> str:
         return self.op("Reshape", value, self.constant([-1], np.int64))
 
@@ -98,16 +96,17 @@ class _Body:
         return self.op("Slice", value, self.constant([0], np.int64), self.attribute(count))
 
     def bytes_column(self) -> str:
-        """0 … 255 as int32 [256, 1]."""
+        """0 … 255 as int32 [256 + guards, 1]; the guards' rows repeat 255."""
         if not self._column:
-            ends = [self.constant(v, np.int32) for v in (0, 256, 1)]
-            self._column = self.op(
-                "Reshape", self.op("Range", *ends), self.constant([256, 1], np.int64)
-            )
+            ends = [self.constant(v, np.int32) for v in (0, 256 + self.guards, 1)]
+            codes = self.op("Range", *ends)
+            if self.guards:
+                codes = self.op("Min", codes, self.constant(255, np.int32))
+            self._column = self.op("Reshape", codes, self.constant([-1, 1], np.int64))
         return self._column
 
     def fields(self, bits: int, shift: int = 0) -> str:
-        """Table [256, 8 / bits]: the fields of each byte, times 2**shift; int32."""
+        """Table [256 + guards, 8 / bits]: the fields of each byte, times 2**shift; int32."""
         divisors = self.constant([1 << (bits * i) for i in range(8 // bits)], np.int32)
         table = self.op(
             "Mod", self.op("Div", self.bytes_column(), divisors), self.constant(1 << bits, np.int32)
@@ -137,31 +136,75 @@ def _leaf_runs(body: _Body, prefix: str, count: str, depth: int, low: int) -> li
     return body.split(body.op("Cast", runs, to=TensorProto.UINT8), f"{prefix}_leaves", depth)
 
 
-def _huffman(body: _Body, prefix: str, count: str, depth: int, low: int) -> str:
-    """A Huffman stream as flat int32, 8 * blocks elements (FORMAT.md, section 3.2)."""
-    segments = body.split(body.wide(body.input(prefix)), f"{prefix}_sizes", depth + len(PLANES[low]))
-    zero, one = body.constant(0, np.int64), body.constant(1, np.int64)
+@dataclass(frozen=True)
+class _ByteTables:
+    """What each byte of a level stands for: rows for 0 … 255, then one for each guard."""
+
+    is_one: str  # bool [rows, 8]: the byte's bits
+    within: str  # int32 [rows, 8]: how many bits of the same kind come before, in the byte
+    steps: str  # int32 [256, 2]: the byte's zeros and ones
+
+
+def _byte_tables(body: _Body) -> _ByteTables:
     bit = body.fields(1)
     is_one = body.op("Cast", bit, to=TensorProto.BOOL)
-    ones_before = body.op("CumSum", bit, one, exclusive=1)
+    ones_before = body.op("CumSum", bit, body.constant(1, np.int64), exclusive=1)
     zeros_before = body.op("Sub", body.constant(range(8), np.int32), ones_before)
     within = body.op("Where", is_one, ones_before, zeros_before)
     ones = body.op("ReduceSum", bit, body.constant([1], np.int64))
-    both = body.op("Concat", body.op("Sub", body.constant(8, np.int32), ones), ones, axis=1)
-    zeros = body.op("Cast", body.attribute(f"{prefix}_zeros"), to=TensorProto.INT32)
-    zeros_of = body.split_ones(zeros, depth, axis=0)
+    steps = body.op("Concat", body.op("Sub", body.constant(8, np.int32), ones), ones, axis=1)
+    bytes_only = body.op("Slice", steps, body.constant([0], np.int64), body.constant([256], np.int64))
+    return _ByteTables(is_one, within, bytes_only)
+
+
+def _level_columns(body: _Body, prefix: str, depth: int) -> tuple[str, str, str]:
+    """Bits rounded up to bytes, elements and zeros of each level, the deepest first: int64 [depth, 1]."""
+    upwards = body.constant([[level] for level in reversed(range(depth))], np.int64)
+    sizes, leaves, zeros = (
+        body.op("Gather", body.attribute(f"{prefix}_{name}"), upwards) for name in ("sizes", "leaves", "zeros")
+    )
+    elements = body.op("CumSum", leaves, body.constant(0, np.int64))
+    return body.op("Mul", sizes, body.constant(8, np.int64)), elements, zeros
+
+
+def _sources(body: _Body, prefix: str, segments: list[str], depth: int) -> list[str]:
+    """For each level the index into Y of each element, int32; below the top, 8 more that point just past Y's end.
+
+    Ranks of all levels come from one running sum over all bytes. A guard between two levels resets it, from the
+    counts at the end of one level to (0, z) at the start of the next: its step is the difference.
+    """
+    tables = _byte_tables(body)
+    bits, elements, zeros = _level_columns(body, prefix, depth)
+    none = body.constant([[0]] * depth, np.int64)
+    at_end = body.op("Concat", body.op("Add", body.op("Sub", bits, elements), zeros), elements, axis=1)
+    before = body.op("Concat", body.constant([[0, 0]], np.int64), at_end, axis=0)
+    before = body.op("Slice", before, body.constant([0], np.int64), body.constant([depth], np.int64))
+    resets = body.op("Sub", body.op("Concat", none, zeros, axis=1), before)
+    steps = body.op("Concat", tables.steps, body.op("Cast", resets, to=TensorProto.INT32), axis=0)
+
+    pieces: list[str] = []
+    for guard, level in enumerate(reversed(range(depth))):
+        pieces += [body.constant([256 + guard], np.int32), segments[level]]
+    codes = body.op("Concat", *pieces, axis=0)
+    ranks = body.op("CumSum", body.op("Gather", steps, codes), body.constant(0, np.int64), exclusive=1)
+    rank0, rank1 = body.ops("Split", ranks, body.constant([1, 1], np.int64), outputs=2, axis=1)
+    base = body.op("Where", body.op("Gather", tables.is_one, codes), rank1, rank0)
+    index = body.flat(body.op("Add", base, body.op("Gather", tables.within, codes)))
+
+    with_guard = body.op("Add", bits, body.constant([[8]] * (depth - 1) + [[0]], np.int64))
+    lengths = body.op("Concat", body.constant([8], np.int64), body.flat(with_guard), axis=0)
+    return body.ops("Split", index, lengths, outputs=depth + 1, axis=0)[:0:-1]
+
+
+def _huffman(body: _Body, prefix: str, count: str, depth: int, low: int) -> str:
+    """A Huffman stream as flat int32, 8 * blocks elements (FORMAT.md, section 3.2)."""
+    segments = body.split(body.wide(body.input(prefix)), f"{prefix}_sizes", depth + len(PLANES[low]))
+    sources = _sources(body, prefix, segments, depth)
     runs = _leaf_runs(body, prefix, count, depth, low)
-    spare = body.constant([0] * 8, np.uint8)
-    below: list[str] = []
+    below = body.constant([0] * 8, np.uint8)
     for level in reversed(range(depth)):
-        merged = body.op("Concat", runs[level], *below, spare, axis=0)
-        ranks = body.op("CumSum", body.op("Gather", both, segments[level]), zero, exclusive=1)
-        rank0, rank1 = body.split_ones(ranks, 2, axis=1)
-        rank1 = body.op("Add", rank1, zeros_of[level])
-        base = body.op("Where", body.op("Gather", is_one, segments[level]), rank1, rank0)
-        source = body.flat(body.op("Add", base, body.op("Gather", within, segments[level])))
-        below = [body.op("GatherElements", merged, source)]
-    high = body.wide(below[0])
+        below = body.op("GatherElements", body.op("Concat", runs[level], below, axis=0), sources[level])
+    high = body.wide(below)
     return body.op("Add", high, body.planes(segments[depth:], low)) if low else high
 
 
@@ -238,7 +281,7 @@ def _finish(body: _Body, value: str, spec: Spec) -> None:
 def function(op_type: str, opset: int) -> onnx.FunctionProto:
     """The decode function ``op_type`` for a model of this opset (of ``ai.onnx``, at least 13)."""
     spec = spec_of(op_type)
-    body = _Body()
+    body = _Body(guards=max((split_kind(kind)[0] for kind in spec.streams), default=0))
     if spec.layout == "Fill":
         body.op("Expand", body.input("value"), body.attribute("shape"))
     else:

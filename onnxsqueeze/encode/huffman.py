@@ -12,6 +12,7 @@ MAX_DEPTH = 12
 Counts = npt.NDArray[np.int64]
 
 # Raw low bits and shallow trees make loading cheap; they may cost this share of the coded size each.
+LOW_BITS = (2, 3, 4, 5)
 LOW_BITS_LOSS = 0.005
 DEPTH_LOSS = 0.002
 
@@ -90,7 +91,7 @@ def _split(counts: Counts) -> tuple[int, int]:
     best = entropy_bits(counts)
     total = int(counts.sum())
     chosen = (0, 0)
-    for low in range(1, 8):
+    for low in LOW_BITS:
         for offset in sorted({0, (1 << low) // 2}):
             high = _high_counts(counts, low, offset)
             if (np.count_nonzero(high) << low) > 256 or np.count_nonzero(high) < 2:

@@ -39,6 +39,11 @@ class Spec:
         return self.values.startswith("Raw")
 
     @property
+    def streams(self) -> tuple[str, ...]:
+        """The kinds of the streams."""
+        return tuple(kind for kind in (self.positions, self.values) if kind and not kind.startswith("Raw"))
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the node's inputs, in order."""
         if self.layout == "Fill":

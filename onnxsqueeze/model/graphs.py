@@ -18,7 +18,7 @@ class Scope:
     graph: GraphProto
     path: str  # "" for the main graph, else e.g. "then_branch of If_7"
     parent: Scope | None
-    names: frozenset[str]
+    names: set[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +48,16 @@ class Edges:
                 return inner.index, name
             inner = inner.parent
         return None
+
+    def redirect(self, old: Key, new: Key) -> bool:
+        """Makes all users of one value use another; False, and nothing done, where a name is in the way."""
+        sites = self.users.get(old, [])
+        if old in self.results or any(self.key(site.scope, new[1]) != new for site in sites):
+            return False
+        for site in sites:
+            site.node.input[site.input] = new[1]
+        self.users.setdefault(new, []).extend(self.users.pop(old, []))
+        return True
 
 
 def domain(node: NodeProto) -> str:
@@ -80,14 +90,14 @@ def bodies(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
                 yield f"{attribute.name}[{position}]", graph
 
 
-def defined(graph: GraphProto) -> frozenset[str]:
+def defined(graph: GraphProto) -> set[str]:
     """The names that this graph defines, subgraphs not included."""
     names = {value.name for value in graph.input}
     names.update(tensor.name for tensor in graph.initializer)
     names.update(tensor.values.name for tensor in graph.sparse_initializer)
     names.update(name for node in graph.node for name in node.output)
     names.discard("")
-    return frozenset(names)
+    return names
 
 
 def walk(model: ModelProto) -> list[Scope]:
@@ -110,7 +120,12 @@ def edges(model: ModelProto) -> Edges:
     """Resolves every name of the model."""
     found = Edges(walk(model))
     for scope in found.scopes:
-        found.constants.update(((scope.index, tensor.name), tensor) for tensor in scope.graph.initializer)
+        given = (
+            {value.name for value in scope.graph.input} if scope.parent else set()
+        )  # set by the outer node
+        found.constants.update(
+            ((scope.index, item.name), item) for item in scope.graph.initializer if item.name not in given
+        )
         for node in scope.graph.node:
             tensor = constant_value(node)
             if tensor is not None:

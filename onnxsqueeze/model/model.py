@@ -103,7 +103,7 @@ class Model:
             proto = ModelProto()
             proto.CopyFrom(self.proto)
             self.proto = proto
-            self._changed()
+            self.refresh()
             self._waste = 0
 
     def raise_ir(self, version: int) -> None:
@@ -113,7 +113,7 @@ class Model:
     def raise_opset(self, version: int) -> bool:
         """Converts to at least this opset; False, and the model untouched, where that is not possible."""
         raised = opset.raise_opset(self.proto, version)
-        self._changed()
+        self.refresh()
         return raised
 
     def unique_name(self, wanted: str) -> str:
@@ -168,9 +168,10 @@ class Model:
                 raise ModelError(
                     f"'{data}' holds weights of the model being saved; choose another output name"
                 )
-        save(self.proto, target, self._bytes, external)
+        save(self.proto, target, self.data, external)
 
-    def _bytes(self, tensor: TensorProto) -> bytes:
+    def data(self, tensor: TensorProto) -> bytes:
+        """The bytes of a tensor of this model, as ONNX stores raw data."""
         if tensors.is_external(tensor):
             return tensors.read_external(tensor, self._folder, self._scratch_path)
         return tensor.raw_data if tensor.HasField("raw_data") else tensors.little_bytes(self.read(tensor))
@@ -190,6 +191,7 @@ class Model:
         path.write_bytes(data)
         return path
 
-    def _changed(self) -> None:
+    def refresh(self) -> None:
+        """To be called after changing nodes or initializers of ``proto`` directly."""
         self._found = None
         self._taken = None

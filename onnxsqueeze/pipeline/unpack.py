@@ -1,0 +1,109 @@
+"""Back to plain ONNX: every decode node becomes the dense weight that it makes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnx import TensorProto, numpy_helper
+
+from onnxsqueeze.encode import Encoded
+from onnxsqueeze.encode.bodies import DOMAIN, VERSION
+from onnxsqueeze.encode.decode import decode
+from onnxsqueeze.encode.nodes import from_node
+from onnxsqueeze.errors import FormatError, ModelError
+from onnxsqueeze.model.dense import drop_domain, drop_unused, inputs_of, replace_nodes
+from onnxsqueeze.model.graphs import walk
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from onnx import NodeProto
+
+    from onnxsqueeze.model import Model
+
+
+@dataclasses.dataclass(frozen=True)
+class Unpacked:
+    """One weight that was packed."""
+
+    name: str
+    encoding: str
+    nbytes: int  # packed
+
+
+@dataclasses.dataclass(frozen=True)
+class UnpackedFile:
+    """What ``unpack_file`` did."""
+
+    source: str
+    output: str
+    tensors: int
+    nbytes_before: int
+    nbytes_after: int
+
+    def facts(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return dataclasses.asdict(self)
+
+    def sentence(self) -> str:
+        """One line for people."""
+        return f"{self.source}: {self.tensors} weights unpacked, {self.nbytes_before:,} → {self.nbytes_after:,} bytes → {self.output}"
+
+
+def check_version(model: Model) -> None:
+    """Raises FormatError where the file is of a format version that this reader does not know."""
+    for entry in model.proto.opset_import:
+        if entry.domain == DOMAIN and entry.version != VERSION:
+            raise FormatError(
+                f"the file is in format version {entry.version}, this onnxsqueeze reads version {VERSION}; install a newer one"
+            )
+
+
+def unpack(model: Model, threads: int = 1) -> list[Unpacked]:
+    """Replaces every decode node by an initializer, in place; raises FormatError naming the weight that is corrupt."""
+    check_version(model)
+    done: list[Unpacked] = []
+    for scope in walk(model.proto):
+        nodes = [node for node in scope.graph.node if node.domain == DOMAIN]
+        tensors = {t.name: t for t in scope.graph.initializer}
+        made: dict[str, TensorProto] = {}
+        for node in nodes:
+            encoded, weight = _decode_node(model, node, tensors, threads)
+            name = node.output[0]
+            made[name] = numpy_helper.from_array(weight, name)
+            done.append(Unpacked(f"{scope.path}/{name}" if scope.path else name, encoded.op_type, encoded.nbytes))
+        packed = inputs_of(nodes)
+        if nodes:
+            replace_nodes(scope.graph, made)
+            drop_unused(model.proto, packed)
+    drop_domain(model.proto, DOMAIN)
+    return done
+
+
+def _decode_node(
+    model: Model, node: NodeProto, tensors: dict[str, TensorProto], threads: int
+) -> tuple[Encoded, npt.NDArray[Any]]:
+    def read(name: str) -> npt.NDArray[Any] | None:
+        return model.read(tensors[name]) if name in tensors else None
+
+    encoded = from_node(node, read)
+    try:
+        return encoded, decode(encoded, threads)
+    except FormatError as error:
+        raise FormatError(f"weight '{node.output[0]}': {error}") from error
+
+
+def unpack_file(source: str | os.PathLike[str], output: str | os.PathLike[str]) -> UnpackedFile:
+    """Writes a compressed model as plain dense ONNX; raises SqueezeError."""
+    from onnxsqueeze.model import Model
+
+    model = Model.load(source)
+    if not model.is_packed:
+        raise ModelError(f"'{source}' holds no packed weights; there is nothing to unpack")
+    before = Path(source).stat().st_size
+    done = unpack(model, os.cpu_count() or 1)
+    model.check()
+    model.save(output)
+    return UnpackedFile(str(source), str(output), len(done), before, Path(output).stat().st_size)

