@@ -20,8 +20,8 @@ const Kernels* Choose() {
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2") &&
                       __builtin_cpu_supports("avx512vpopcntdq");
-  //X if (avx512 && !capped_at("avx2") && !capped_at("portable")) return &kAvx512Kernels;
-  //X if (avx2 && !capped_at("portable")) return &kAvx2Kernels;
+  if (avx512 && !capped_at("avx2") && !capped_at("portable")) return &kAvx512Kernels;
+  if (avx2 && !capped_at("portable")) return &kAvx2Kernels;
 #endif
   return &kPortableKernels;
 }

@@ -46,8 +46,8 @@ struct Kernels {
   // Packs bits `shift` ... `shift` + `width` - 1 of each value; pads the last 8 values with zeros.
   void (*gather)(const uint8_t* values, int width, int shift, size_t n, uint8_t* plane);
 
-  // out[i] = codebook[indices[i]]; the codebook has 256 entries.
-  void (*lookup)(const uint8_t* indices, size_t n, const float* codebook, float* out);
+  // out[i] = codebook[indices[i]]; the codebook is filled up to 256 entries, so that any index is in bounds.
+  void (*lookup)(const uint8_t* indices, size_t n, const float* codebook, size_t entries, float* out);
 
   // Conversion to float16, ties to even.
   void (*to_half)(const float* values, size_t n, uint16_t* out);

@@ -128,7 +128,7 @@ void Gather(const uint8_t* values, int width, int shift, size_t n, uint8_t* plan
   gather(values, shift, n, plane);
 }
 
-void Lookup(const uint8_t* indices, size_t n, const float* codebook, float* out) {
+void Lookup(const uint8_t* indices, size_t n, const float* codebook, size_t, float* out) {
   for (size_t i = 0; i < n; ++i) out[i] = codebook[indices[i]];
 }
 

@@ -93,7 +93,7 @@ int osq_lookup(const uint8_t* indices, size_t count, const float* codebook, size
   uint8_t largest = 0;
   Produce(count, scale, Sink{type, out}, [&](size_t first, size_t n, float* values) {
     for (size_t i = first; i < first + n; ++i) largest = std::max(largest, indices[i]);
-    kernels.lookup(indices + first, n, padded, values);
+    kernels.lookup(indices + first, n, padded, entries, values);
   });
   return count == 0 || largest < entries ? OSQ_OK : OSQ_INDEX;
 }
