@@ -69,7 +69,8 @@ class BlockEncoder {
   // Writes at each node the bits of `counts` elements, after those of the `before` elements that precede them.
   BlockEncoder(const Kernels& kernels, const Plan& plan, const Counts& before, const Counts& counts)
       : kernels_(kernels), plan_(plan), left_(plan.tree.size()), writers_(plan.tree.size()) {
-    scratch_.resize(3 * kBlock + (plan.levels.size() + 2) * 2 * kPadding);
+    // Where a whole block goes to the 1-child at every level, each level keeps a block.
+    scratch_.resize((plan.levels.size() + 2) * (kBlock + 2 * kPadding));
     Counts passed(plan.tree.size());
     for (size_t i = plan.tree.size(); i-- > 0;) {
       const Node& node = plan.tree[i];
