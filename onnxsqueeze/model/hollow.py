@@ -27,13 +27,19 @@ def refill(copies: Iterable[TensorProto], tensors: list[TensorProto]) -> int:
     """Puts the tensors back in the place of their placeholders, under the placeholder's name."""
     count = 0
     for copy in copies:
-        data = copy.raw_data if elements(copy) <= 8 else b""
-        if len(data) == 8 and data[:4] == MAGIC:
+        number = placeholder(copy)
+        if number is not None:
             name = copy.name
-            copy.CopyFrom(tensors[int.from_bytes(data[4:], "little")])
+            copy.CopyFrom(tensors[number])
             copy.name = name
             count += 1
     return count
+
+
+def placeholder(tensor: TensorProto) -> int | None:
+    """The number of the tensor that this one stands for."""
+    data = tensor.raw_data if elements(tensor) <= 8 else b""
+    return int.from_bytes(data[4:], "little") if len(data) == 8 and data[:4] == MAGIC else None
 
 
 def is_large(tensor: TensorProto) -> bool:

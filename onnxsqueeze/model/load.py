@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, checker, defs, helper, inliner
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, checker, defs, helper
 
 from onnxsqueeze.errors import ModelError
-from onnxsqueeze.model.graphs import bodies, walk
-from onnxsqueeze.model.hollow import LARGE, hollow, refill
+from onnxsqueeze.model.graphs import walk
+from onnxsqueeze.model.hollow import LARGE, hollow
+from onnxsqueeze.model.inline import inline_heavy
 from onnxsqueeze.model.roles import PACKED_DOMAIN
 from onnxsqueeze.model.tensors import (
-    FLOATS,
     check_data,
     clear_data,
     elements,
@@ -98,7 +97,7 @@ def normalise(model: ModelProto, folder: Path | None) -> None:
         model.ir_version = 4
         drop_inputs(model, {tensor.name for tensor in model.graph.initializer})
     if not is_packed(model):
-        _inline_heavy(model)
+        inline_heavy(model)
     for scope in walk(model):
         for node in scope.graph.node:
             _value_floats(node)
@@ -128,45 +127,6 @@ def _value_floats(node: NodeProto) -> None:
             values = list(attribute.floats)
             tensor = helper.make_tensor(node.output[0], TensorProto.FLOAT, [len(values)], values)
             attribute.CopyFrom(AttributeProto(name="value", type=AttributeProto.TENSOR, t=tensor))
-
-
-def _inline_heavy(model: ModelProto) -> None:
-    """Inlines functions that hold weights, so that weights live in graphs only."""
-    heavy = [(f.domain, f.name) for f in model.functions if _holds_weights(f.node)]
-    if not heavy:
-        return
-    tensors: list[TensorProto] = []
-    try:
-        inlined = inliner.inline_selected_functions(hollow(model, tensors), heavy)
-        checker.check_model(inlined)
-    except Exception:  # the inliner raises all sorts; the functions then stay as they are
-        return
-    refill(every_tensor(inlined), tensors)
-    for field in ("node", "value_info"):
-        model.graph.ClearField(field)
-    model.graph.node.extend(inlined.graph.node)
-    model.graph.value_info.extend(inlined.graph.value_info)
-    model.ClearField("functions")
-    model.functions.extend(inlined.functions)
-    model.ClearField("opset_import")
-    model.opset_import.extend(inlined.opset_import)
-
-
-def _holds_weights(nodes: Iterable[NodeProto]) -> bool:
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.TENSOR and attribute.t.data_type in FLOATS:
-                if elements(attribute.t) >= LARGE:
-                    return True
-            elif attribute.name == "value_floats" and len(attribute.floats) >= LARGE:
-                return True
-        if any(_holds_weights(body.node) or _heavy_initializer(body.initializer) for _, body in bodies(node)):
-            return True
-    return False
-
-
-def _heavy_initializer(tensors: Iterable[TensorProto]) -> bool:
-    return any(tensor.data_type in FLOATS and elements(tensor) >= LARGE for tensor in tensors)
 
 
 def from_path(source: str | os.PathLike[str]) -> tuple[ModelProto, Path]:

@@ -15,6 +15,8 @@ from onnx import ModelProto, NodeProto, TensorProto
 from onnxsqueeze.errors import ModelError
 from onnxsqueeze.model import load, opset, tensors
 from onnxsqueeze.model.graphs import edges, unique_name, used_names
+from onnxsqueeze.model.inline import inline
+from onnxsqueeze.model.roles import PACKED_DOMAIN
 from onnxsqueeze.model.save import save
 from onnxsqueeze.model.weights import Found, Weight
 from onnxsqueeze.model.weights import find as find_weights
@@ -115,6 +117,12 @@ class Model:
         raised = opset.raise_opset(self.proto, version)
         self.refresh()
         return raised
+
+    def inline(self) -> bool:
+        """Puts all decode functions into the graph, for engines without model-local functions."""
+        packed = [(f.domain, f.name) for f in self.proto.functions if f.domain == PACKED_DOMAIN]
+        self.refresh()
+        return inline(self.proto, packed)
 
     def unique_name(self, wanted: str) -> str:
         """A name that nothing in the model has yet; it is taken from now on."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from onnx import ModelProto, NodeProto, TensorProto, checker, version_converter
+from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper, version_converter
 
-from onnxsqueeze.model.graphs import unsorted_node, walk
-from onnxsqueeze.model.hollow import hollow, refill
+from onnxsqueeze.model.graphs import Edges, Key, domain, edges, unsorted_node, walk
+from onnxsqueeze.model.hollow import hollow, placeholder, refill
 from onnxsqueeze.model.tensors import every_tensor
 
 
@@ -20,7 +20,8 @@ def raise_opset(model: ModelProto, target: int) -> bool:
     The converter sees placeholders for large tensors, and only nodes and opset are taken from its result:
     what else the model holds stays as it is.
     """
-    if opset(model) >= target:
+    before = opset(model)
+    if before >= target:
         return True
     tensors: list[TensorProto] = []
     light = hollow(model, tensors)
@@ -29,22 +30,19 @@ def raise_opset(model: ModelProto, target: int) -> bool:
     try:
         converted = version_converter.convert_version(light, target)
         _restore_documentation(light, converted)
+        if before < 11:
+            _keep_sampling(converted)
         trial = ModelProto()
         trial.CopyFrom(light)
         _transplant(converted, trial)
         checker.check_model(trial)
     except Exception:  # the converter raises all sorts for operators that it does not know
         return False
-    if unsorted_node(trial.graph) is not None or len(list(every_tensor(trial))) < len(tensors):
+    kept = sum(placeholder(tensor) is not None for tensor in every_tensor(trial))
+    if unsorted_node(trial.graph) is not None or kept != len(tensors):
         return False
     _transplant(converted, model)
-    for scope in walk(model)[1:]:
-        refill(scope.graph.initializer, tensors)
-    for scope in walk(model):
-        for node in scope.graph.node:
-            refill((item.t for item in node.attribute), tensors)
-            for item in node.attribute:
-                refill(item.tensors, tensors)
+    refill(every_tensor(model), tensors)
     return True
 
 
@@ -58,6 +56,24 @@ def _transplant(converted: ModelProto, model: ModelProto) -> None:
     standard = [entry for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     for entry in standard or [model.opset_import.add()]:
         entry.version = version
+
+
+def _keep_sampling(converted: ModelProto) -> None:
+    """Before opset 11 Resize took other samples than the later default, which the converter forgets."""
+    wiring = edges(converted)
+    for scope in wiring.scopes:
+        for node in scope.graph.node:
+            if node.op_type == "Resize" and domain(node) == "" and len(node.input) > 2:
+                key = wiring.key(scope, node.input[2])
+                if _shrinks(wiring, key):
+                    raise ValueError("nearest samples of a smaller picture have no like in later opsets")
+                node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+                node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
+
+
+def _shrinks(wiring: Edges, key: Key | None) -> bool:
+    tensor = None if key is None else wiring.constants.get(key)
+    return tensor is not None and bool((numpy_helper.to_array(tensor) < 1).any())
 
 
 def _restore_documentation(before: ModelProto, after: ModelProto) -> None:
