@@ -8,7 +8,7 @@ from typing import TypeVar
 from google.protobuf.message import Message  # type: ignore[import-untyped, unused-ignore]
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
-from onnxsqueeze.model.tensors import elements, nbytes
+from onnxsqueeze.model.tensors import bits, elements
 
 LARGE = 64  # elements
 MAGIC = b"\x9d\xf0sq"
@@ -38,12 +38,12 @@ def refill(copies: Iterable[TensorProto], tensors: list[TensorProto]) -> int:
 
 def placeholder(tensor: TensorProto) -> int | None:
     """The number of the tensor that this one stands for."""
-    data = tensor.raw_data if elements(tensor) <= 8 else b""
+    data = tensor.raw_data if elements(tensor) <= 32 else b""
     return int.from_bytes(data[4:], "little") if len(data) == 8 and data[:4] == MAGIC else None
 
 
 def is_large(tensor: TensorProto) -> bool:
-    return elements(tensor) >= LARGE and bool(nbytes(tensor))
+    return elements(tensor) >= LARGE and 0 < bits(tensor) <= 64
 
 
 def _copy(source: Message, target: Message, tensors: list[TensorProto]) -> None:
@@ -74,7 +74,6 @@ def _place(source: TensorProto, target: Message, tensors: list[TensorProto]) -> 
     for field, value in source.ListFields():
         if field.name in ("name", "data_type", "doc_string"):
             setattr(target, field.name, value)
-    width = (nbytes(source) or 0) // elements(source)
-    target.dims.extend([1] * (len(source.dims) - 1) + [8 // width])
+    target.dims.extend([1] * (len(source.dims) - 1) + [8 * 8 // bits(source)])
     target.raw_data = MAGIC + len(tensors).to_bytes(4, "little")
     tensors.append(source)

@@ -10,13 +10,12 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, checker, de
 
 from onnxsqueeze.errors import ModelError
 from onnxsqueeze.model.graphs import walk
-from onnxsqueeze.model.hollow import LARGE, hollow
+from onnxsqueeze.model.hollow import LARGE, hollow, is_large
 from onnxsqueeze.model.inline import inline_heavy
 from onnxsqueeze.model.roles import PACKED_DOMAIN
 from onnxsqueeze.model.tensors import (
     check_data,
     clear_data,
-    elements,
     every_tensor,
     is_external,
     read_external,
@@ -78,21 +77,20 @@ def check(model: ModelProto, origin: str) -> None:
 
 
 def check_tensors(model: ModelProto, folder: Path | None, origin: str) -> None:
-    """Refuses tensors whose bytes are missing, out of range or too few."""
+    """Refuses tensors whose bytes are missing, out of range or too few; small external ones are taken in."""
     for tensor in every_tensor(model):
         try:
             check_data(tensor, folder)
+            if is_external(tensor) and not is_large(tensor):
+                data = read_external(tensor, folder, None)
+                clear_data(tensor)
+                tensor.raw_data = data
         except ModelError as error:
             raise ModelError(f"{origin}: {error}") from None
 
 
-def normalise(model: ModelProto, folder: Path | None) -> None:
+def normalise(model: ModelProto) -> None:
     """Brings every model into the form that later stages expect; what it computes stays the same."""
-    for tensor in every_tensor(model):
-        if is_external(tensor) and elements(tensor) < LARGE:
-            data = read_external(tensor, folder, None)
-            clear_data(tensor)
-            tensor.raw_data = data
     if model.ir_version < 4:
         model.ir_version = 4
         drop_inputs(model, {tensor.name for tensor in model.graph.initializer})
@@ -134,9 +132,9 @@ def from_path(source: str | os.PathLike[str]) -> tuple[ModelProto, Path]:
     path = Path(source)
     model = parse(path)
     origin = f"'{path}'"
-    check(model, origin)
     check_tensors(model, path.parent, origin)
-    normalise(model, path.parent)
+    check(model, origin)
+    normalise(model)
     return model, path.parent
 
 
@@ -144,7 +142,7 @@ def from_proto(source: ModelProto) -> ModelProto:
     """A checked and normalised copy of a model in memory."""
     model = ModelProto()
     model.CopyFrom(source)
-    check(model, "the model")
     check_tensors(model, None, "the model")
-    normalise(model, None)
+    check(model, "the model")
+    normalise(model)
     return model

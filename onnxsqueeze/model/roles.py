@@ -173,7 +173,12 @@ def _regroup(shape: tuple[int, ...], axes: Axes, target: tuple[int, ...]) -> Axe
 def small_ints(edges: Edges, scope: Scope, name: str) -> list[int] | None:
     """The values of a small constant integer tensor."""
     key = edges.key(scope, name)
-    tensor = None if key is None else edges.constants.get(key)
+    if key is None:
+        return None
+    listed = attribute(edges.producers[key], "value_ints", None) if key in edges.producers else None
+    if isinstance(listed, list):
+        return listed
+    tensor = edges.constants.get(key)
     if tensor is None or tensor.data_type not in (TensorProto.INT64, TensorProto.INT32):
         return None
     if tensor.data_location == TensorProto.EXTERNAL or math.prod(tensor.dims) > 64:

@@ -69,7 +69,9 @@ def _save_external(model: ModelProto, path: Path, read: Read, size: int) -> None
     data_path = path.with_name(path.name + ".data")
     chosen = {id(t): t for t in every_tensor(model) if is_external(t)}
     if size > LIMIT or not chosen:
-        chosen.update((id(t), t) for t in model.graph.initializer if elements(t) >= 1024 and nbytes(t))
+        chosen.update(
+            (id(t), t) for t in model.graph.initializer if elements(t) >= 1024 and t.HasField("raw_data")
+        )
     with replacing(data_path) as data:
 
         def divert(tensor: TensorProto) -> TensorProto:

@@ -26,14 +26,21 @@ def elements(tensor: TensorProto) -> int:
     return math.prod(tensor.dims)
 
 
-def nbytes(tensor: TensorProto) -> int | None:
-    """Bytes of the dense values; None for types without a fixed width of whole bytes."""
+def bits(tensor: TensorProto) -> int:
+    """Bits of one value; 0 for types without a fixed width."""
     if tensor.data_type in FLOATS:
-        return elements(tensor) * FLOATS[tensor.data_type].itemsize
-    name = TensorProto.DataType.Name(tensor.data_type) if tensor.data_type else "UNDEFINED"
-    if name in ("UNDEFINED", "STRING") or name.endswith(("INT4", "INT2", "4E2M1")):
-        return None
-    return elements(tensor) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        return FLOATS[tensor.data_type].itemsize * 8
+    name = TensorProto.DataType.Name(tensor.data_type)
+    if name in ("UNDEFINED", "STRING"):
+        return 0
+    if name.endswith(("INT4", "E2M1")):
+        return 4
+    return 2 if name.endswith("INT2") else helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * 8
+
+
+def nbytes(tensor: TensorProto) -> int | None:
+    """Bytes of the dense values; None for types without a fixed width."""
+    return -(-elements(tensor) * bits(tensor) // 8) if bits(tensor) else None
 
 
 def is_external(tensor: TensorProto) -> bool:
