@@ -50,6 +50,7 @@ int CodeTree(const uint64_t* counts, const uint8_t* lengths, size_t leaves, Tree
 struct Plan {
   Tree tree;
   uint8_t label_of[256] = {};
+  size_t leaves;
   std::vector<uint8_t> pivots;  // per node: the first label of its 1-child
   std::vector<uint8_t*> levels;
 
@@ -68,7 +69,7 @@ class BlockEncoder {
  public:
   // Writes at each node the bits of `counts` elements, after those of the `before` elements that precede them.
   BlockEncoder(const Kernels& kernels, const Plan& plan, const Counts& before, const Counts& counts)
-      : kernels_(kernels), plan_(plan), left_(plan.tree.size()), writers_(plan.tree.size()) {
+      : kernels_(kernels), plan_(plan), left_(plan.tree.size()), ones_left_(left_), writers_(plan.tree.size()) {
     // Where a whole block goes to the 1-child at every level, each level keeps a block.
     scratch_.resize((plan.levels.size() + 2) * (kBlock + 2 * kPadding));
     Counts passed(plan.tree.size());
@@ -76,7 +77,8 @@ class BlockEncoder {
       const Node& node = plan.tree[i];
       for (const int child : node.child) {
         passed[i] += child >= 0 ? passed[child] : before[~child];
-        left_[i] += child >= 0 ? left_[child] : counts[~child];
+        ones_left_[i] = child >= 0 ? left_[child] : counts[~child];  // what the second child adds remains
+        left_[i] += ones_left_[i];
       }
       const uint64_t first = node.first + passed[i];
       uint8_t* const level = plan.levels[node.level];
@@ -90,11 +92,16 @@ class BlockEncoder {
   int Encode(const uint8_t* values, size_t count) {
     for (size_t first = 0; first < count; first += kBlock) {
       const size_t n = std::min(kBlock, count - first);
+      uint8_t largest = 0;
+      for (size_t i = first; i < first + n; ++i) largest = std::max(largest, values[i]);
+      if (largest >= plan_.leaves) return OSQ_COUNTS;
       kernels_.translate(values + first, n, plan_.label_of, scratch_.data());
       if (!Part(0, n, scratch_.data(), scratch_.data() + kBlock + kPadding)) return OSQ_COUNTS;
     }
     for (BitWriter& writer : writers_) writer.End();
-    const bool all = std::all_of(left_.begin(), left_.end(), [](uint64_t left) { return left == 0; });
+    const auto none = [](uint64_t left) { return left == 0; };
+    const bool all = std::all_of(left_.begin(), left_.end(), none) &&
+                     std::all_of(ones_left_.begin(), ones_left_.end(), none);
     return all ? OSQ_OK : OSQ_COUNTS;
   }
 
@@ -107,6 +114,8 @@ class BlockEncoder {
     uint8_t* const zero = node.child[0] >= 0 ? labels : nullptr;
     uint8_t* const one = node.child[1] >= 0 ? scratch : nullptr;
     const size_t ones = kernels_.split(labels, n, plan_.pivots[number], &writers_[number], zero, one);
+    if (ones_left_[number] < ones) return false;
+    ones_left_[number] -= ones;
     if (one != nullptr) scratch += (ones + 2 * kPadding - 1) / kPadding * kPadding;
     if (zero != nullptr && ones < n && !Part(node.child[0], n - ones, zero, scratch)) return false;
     return one == nullptr || ones == 0 || Part(node.child[1], ones, one, scratch);
@@ -114,7 +123,8 @@ class BlockEncoder {
 
   const Kernels& kernels_;
   const Plan& plan_;
-  Counts left_;  // per node: bits still to be written
+  Counts left_;       // per node: bits still to be written
+  Counts ones_left_;  // and the ones among them
   std::vector<BitWriter> writers_;
   std::vector<uint8_t> scratch_;
 };
@@ -204,9 +214,10 @@ int osq_huffman_encode(const uint8_t* values, size_t count, const uint64_t* coun
   const bool missing = values == nullptr || payload == nullptr || zeros == nullptr || ends == nullptr || starts == nullptr;
   if (missing) return OSQ_BAD_ARGUMENT;
   return Guard([&]() -> int {
-    Plan plan;
+    Plan plan{};
     if (const int status = CodeTree(counts, lengths, leaves, &plan.tree)) return status;
     const Counts total(counts, counts + leaves);
+    plan.leaves = leaves;
     if (plan.tree[0].count != count) return OSQ_COUNTS;
     const size_t levels = lengths[leaves - 1];
     std::vector<uint64_t> elements(levels);
