@@ -12,7 +12,7 @@
 namespace osq {
 namespace {
 
-constexpr size_t kBlock = size_t{1} << 15;  // elements; a multiple of 8
+constexpr size_t kBlock = size_t{1} << 16;  // elements; a multiple of 8
 
 using Counts = std::vector<uint64_t>;
 

@@ -36,8 +36,8 @@ struct Kernels {
   // out[i] = table[in[i]], a table of 256.
   void (*translate)(const uint8_t* in, size_t n, const uint8_t* table, uint8_t* out);
 
-  // Appends one bit per label to `bits`: whether it is at least `pivot`; parts the labels into `zero` and `one` by
-  // it (padded; null: not wanted). Returns the number of ones.
+  // Appends one bit per label (padded) to `bits`: whether it is at least `pivot`; parts the labels by it into `zero`
+  // and `one` (padded; null: not wanted). `zero` may be the labels' own place. Returns the number of ones.
   size_t (*split)(const uint8_t* labels, size_t n, uint8_t pivot, BitWriter* bits, uint8_t* zero, uint8_t* one);
 
   // Unpacks fields of `width` (1, 2, 4, 8) bits, shifts them left and stores them, or ORs them into `out`.

@@ -49,20 +49,25 @@ OSQ_TARGET OSQ_INLINE __m128i LoadEight(const void* from) {
 template <bool kZeroLeaf, bool kOneLeaf>
 OSQ_TARGET void MergeAs(const uint8_t* bits, size_t first, size_t n, Source zero, Source one, uint8_t* out) {
   __m128i z = _mm_set1_epi8(static_cast<char>(zero.leaf)), o = _mm_set1_epi8(static_cast<char>(one.leaf));
+  const auto eight = [&](unsigned byte) OSQ_TARGET {
+    const size_t ones = _mm_popcnt_u32(byte);
+    if (!kZeroLeaf) z = LoadEight(zero.values);
+    if (!kOneLeaf) o = LoadEight(one.values);
+    if (!kZeroLeaf) zero.values += 8 - ones;
+    if (!kOneLeaf) one.values += ones;
+    return _mm_shuffle_epi8(_mm_unpacklo_epi64(z, o), LoadEight(&kMergeShuffles[byte]));
+  };
   size_t i = 0;
   for (; i + 64 <= n; i += 64) {
     uint64_t word = LoadWord(bits, first + i);
     for (size_t j = 0; j < 64; j += 8, word >>= 8) {
-      const size_t ones = _mm_popcnt_u32(word & 0xFF);
-      if (!kZeroLeaf) z = LoadEight(zero.values);
-      if (!kOneLeaf) o = LoadEight(one.values);
-      const __m128i shuffle = LoadEight(&kMergeShuffles[word & 0xFF]);
-      _mm_storel_epi64(reinterpret_cast<__m128i*>(out + i + j), _mm_shuffle_epi8(_mm_unpacklo_epi64(z, o), shuffle));
-      if (!kZeroLeaf) zero.values += 8 - ones;
-      if (!kOneLeaf) one.values += ones;
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(out + i + j), eight(word & 0xFF));
     }
   }
-  kPortableKernels.merge(bits, first + i, n - i, zero, one, out + i);
+  for (uint64_t word = LoadBits(bits, first + i, n - i); i < n; i += 8, word >>= 8) {
+    const __m128i values = eight(word & 0xFF);
+    std::memcpy(out + i, &values, n - i < 8 ? n - i : 8);
+  }
 }
 
 void Merge(const uint8_t* bits, size_t first, size_t n, Source zero, Source one, uint8_t* out) {
@@ -75,25 +80,29 @@ template <bool kZero, bool kOne>
 OSQ_TARGET size_t SplitAs(const uint8_t* labels, size_t n, uint8_t pivot, BitWriter* bits, uint8_t* zero,
                           uint8_t* one) {
   const __m128i pivots = _mm_set1_epi8(static_cast<char>(pivot));
-  size_t ones = 0, i = 0;
+  size_t ones = 0;
+  const auto eight = [&](size_t i, unsigned present) OSQ_TARGET -> uint64_t {
+    const __m128i label = LoadEight(labels + i);
+    const __m128i is_one = _mm_cmpeq_epi8(_mm_max_epu8(label, pivots), label);
+    const unsigned byte = static_cast<unsigned>(_mm_movemask_epi8(is_one)) & present;
+    const size_t ones_here = _mm_popcnt_u32(byte);
+    const __m128i parted = _mm_shuffle_epi8(label, LoadEight(&kSplitShuffles[byte]));
+    const auto both = static_cast<uint64_t>(_mm_cvtsi128_si64(parted));
+    if (kZero) Store(zero + i - ones, both);
+    if (kOne) Store(one + ones, both >> 4 * (8 - ones_here) >> 4 * (8 - ones_here));
+    ones += ones_here;
+    return byte;
+  };
+  size_t i = 0;
   for (; i + 64 <= n; i += 64) {
     uint64_t word = 0;
-    for (size_t j = 0; j < 64; j += 8) {
-      const __m128i label = LoadEight(labels + i + j);
-      const __m128i is_one = _mm_cmpeq_epi8(_mm_max_epu8(label, pivots), label);
-      const uint64_t eight = static_cast<unsigned>(_mm_movemask_epi8(is_one)) & 0xFF;
-      const size_t ones_here = _mm_popcnt_u64(eight);
-      const __m128i parted = _mm_shuffle_epi8(label, LoadEight(&kSplitShuffles[eight]));
-      const auto both = static_cast<uint64_t>(_mm_cvtsi128_si64(parted));
-      if (kZero) Store(zero + i + j - ones, both);
-      if (kOne) Store(one + ones, both >> 4 * (8 - ones_here) >> 4 * (8 - ones_here));
-      ones += ones_here;
-      word |= eight << j;
-    }
+    for (size_t j = 0; j < 64; j += 8) word |= eight(i + j, 0xFF) << j;
     bits->Append(word, 64);
   }
-  return ones + kPortableKernels.split(labels + i, n - i, pivot, bits, kZero ? zero + i - ones : nullptr,
-                                       kOne ? one + ones : nullptr);
+  uint64_t word = 0;
+  for (size_t j = 0; i + j < n; j += 8) word |= eight(i + j, n - i - j < 8 ? (1u << (n - i - j)) - 1 : 0xFF) << j;
+  bits->Append(word, static_cast<unsigned>(n - i));
+  return ones;
 }
 
 size_t Split(const uint8_t* labels, size_t n, uint8_t pivot, BitWriter* bits, uint8_t* zero, uint8_t* one) {

@@ -13,19 +13,20 @@ namespace {
 // The lowest `n` < 64 bits.
 OSQ_INLINE __mmask64 Low(size_t n) { return ~(~uint64_t{0} << n); }
 
+// Counts whole bytes, then takes off what lies before and after the run in its first and last byte.
 OSQ_TARGET size_t CountOnes(const uint8_t* bits, size_t first, size_t n) {
-  size_t ones = 0, i = 0;
-  if (n >= 1024) {
-    i = (8 - first % 8) % 8;
-    ones = _mm_popcnt_u64(LoadBits(bits, first, i));
-    __m512i sum = _mm512_setzero_si512();
-    for (; i + 512 <= n; i += 512) {
-      sum = _mm512_add_epi64(sum, _mm512_popcnt_epi64(_mm512_loadu_si512(bits + (first + i) / 8)));
-    }
-    ones += static_cast<size_t>(_mm512_reduce_add_epi64(sum));
+  if (n == 0) return 0;
+  const uint8_t* byte = bits + first / 8;
+  const size_t bytes = (first % 8 + n + 7) / 8, end = (first + n) % 8;
+  const unsigned before = byte[0] & ((1u << first % 8) - 1);
+  const unsigned after = end == 0 ? 0 : unsigned{byte[bytes - 1]} >> end;
+  __m512i sum = _mm512_setzero_si512();
+  size_t i = 0;
+  for (; i + 64 <= bytes; i += 64) {
+    sum = _mm512_add_epi64(sum, _mm512_popcnt_epi64(_mm512_loadu_si512(byte + i)));
   }
-  for (; i + 64 <= n; i += 64) ones += _mm_popcnt_u64(LoadWord(bits, first + i));
-  return ones + _mm_popcnt_u64(LoadBits(bits, first + i, n - i));
+  sum = _mm512_add_epi64(sum, _mm512_popcnt_epi64(_mm512_maskz_loadu_epi8(Low(bytes - i), byte + i)));
+  return static_cast<size_t>(_mm512_reduce_add_epi64(sum)) - _mm_popcnt_u32(before) - _mm_popcnt_u32(after);
 }
 
 // One step of a merge; `z` and `o` are the next 64 elements of each side, or 64 times its leaf.
