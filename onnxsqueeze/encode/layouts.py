@@ -17,7 +17,7 @@ from onnxsqueeze.encode.streams import StreamPlan
 
 Array = npt.NDArray[Any]
 
-MAX_ELEMENTS = 1 << 28
+MAX_ELEMENTS, MAX_RANK = 1 << 28, 32
 RAW_NAMES = {2: "Raw16", 4: "Raw32", 8: "Raw64"}
 TO_TYPES = {np.dtype(np.float16): 10, np.dtype(np.float64): 11}
 
@@ -260,7 +260,7 @@ def _candidates(values: Array, note: Note) -> Iterator[Plan]:
 
 def best_plan(values: Array, note: Note) -> Plan | None:
     """How to encode a weight in the fewest bytes; None where it stays dense (see ``smallest``)."""
-    if not 0 < values.size < MAX_ELEMENTS or values.ndim == 0:
+    if not 0 < values.size < MAX_ELEMENTS or not 1 <= values.ndim <= MAX_RANK:
         return None
     values = np.ascontiguousarray(values)
     filled = _fill(values)
@@ -272,7 +272,8 @@ def best_plan(values: Array, note: Note) -> Plan | None:
 def smallest(values: Array, note: Note) -> Encoded | None:
     """The smallest encoding of a weight (float16, float32 or float64, any shape), exact to the bit.
 
-    None where no encoding is smaller than the dense values, or where the weight has no elements or 2**28 and more.
+    None where no encoding is smaller than the dense values, or where the weight has no elements, 2**28 and more,
+    no dimensions or over 32.
     """
     plan = best_plan(values, note)
     return plan.build() if plan is not None else None

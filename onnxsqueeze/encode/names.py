@@ -58,6 +58,8 @@ def spec_of(op_type: str) -> Spec:
     for pattern in _PATTERNS:
         if match := pattern.fullmatch(op_type):
             found = match.groupdict()
+            if found.get("values") in ("Raw16", "Raw64") and (found["scaled"] or found["converted"]):
+                break  # only float32 is scaled or converted
             return Spec(
                 found["layout"],
                 found.get("positions") or "",
