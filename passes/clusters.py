@@ -15,6 +15,8 @@ Array = npt.NDArray[Any]
 BLOCK = 256  # sorted values per stored prefix sum
 BINS = 1 << 16
 MAX_ITERATIONS = 1000
+MAX_CELLS = 255
+POLISH_ITERATIONS = 16
 
 
 class SortedValues:
@@ -120,12 +122,25 @@ class Histogram:
         middles = self.low + (np.arange(BINS) + 0.5) * width
         cell = np.rint(middles / step).astype(np.int64)
         starts = np.flatnonzero(np.diff(cell, prepend=cell[0] - 1))
-        counts = np.add.reduceat(self.counts, starts)
-        sums = np.add.reduceat(self.sums, starts)
+        cells = self._cells_from(starts)
+        if len(cells.counts) > MAX_CELLS:
+            cells = self._polished(merge_cheapest(cells, MAX_CELLS))
         if zero:
-            sums[cell[starts] == 0] = 0.0
-        used = counts > 0
-        return merge_cheapest(Cells(counts[used], sums[used]), 255)
+            cells.sums[np.abs(cells.centers) < step / 2] = 0.0
+        return cells
+
+    def _cells_from(self, starts: Array) -> Cells:
+        counts, sums = np.add.reduceat(self.counts, starts), np.add.reduceat(self.sums, starts)
+        return Cells(counts[counts > 0], sums[counts > 0])
+
+    def _polished(self, cells: Cells) -> Cells:
+        """Some of Lloyd's iterations on the bins, after merging has left the uniform grid."""
+        scale = BINS / (self.high - self.low)
+        for _ in range(POLISH_ITERATIONS):
+            middles = (cells.centers[1:] + cells.centers[:-1]) / 2
+            edges = np.rint((middles - self.low) * scale).astype(np.int64)
+            cells = self._cells_from(np.unique(np.concatenate([[0], np.clip(edges, 0, BINS - 1)])))
+        return cells
 
     def square_error(self, cells: Cells) -> float:
         """Sum of squared distances to the cells' centers; a center moved to 0 counts in full."""
@@ -167,16 +182,20 @@ def coarsest_grid(data: Histogram, square_error: float, zero: bool) -> Cells | N
     entropy-constrained scalar quantizer (Gish & Pierce 1968; Sullivan 1996).
     """
     total = int(data.counts.sum())
-    step = float(np.sqrt(12 * square_error / max(1, total)))
-    low, high = step / 8, step * 8
-    best: Cells | None = None
-    for _ in range(24):
+    low = float(np.sqrt(12 * square_error / max(1, total)))
+    best = None
+    while best is None or data.square_error(best) > square_error:  # over the limit, where cells were merged
+        if best is not None:
+            low /= 2
+        if best is not None and low * MAX_CELLS * 16 < data.high - data.low:
+            return None
+        best = data.cells(low, zero)
+    high = low * 8
+    while high / low > 1.002:
         middle = float(np.sqrt(low * high))
         cells = data.cells(middle, zero)
         if data.square_error(cells) <= square_error:
             best, low = cells, middle
         else:
             high = middle
-        if high / low < 1.002:
-            break
     return best

@@ -21,7 +21,7 @@ class Huffman:
     model may have, `memory` the megabytes that decoding may take on top. The tensors that save most come first.
     """
 
-    nodes: int = 4000
+    nodes: int = 8000
     memory: int = 4000
 
     def __post_init__(self) -> None:

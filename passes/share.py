@@ -32,7 +32,7 @@ class Share:
     """
 
     bits: int | None = None
-    error: float = 0.1
+    error: float = 0.18
     init: str = "linear"
     scale: str = "auto"
     minimum: int = 256

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -56,23 +57,14 @@ class Context:
         """Applies ``work`` to every item on ``jobs`` threads and yields the results in the items' order."""
         listed = list(items)
         self.progress.start(stage, len(listed))
+        pool = ThreadPoolExecutor(self.jobs)
         try:
-            for item, result in zip(listed, _results(work, listed, self.jobs), strict=True):
+            for item, result in zip(listed, pool.map(work, listed), strict=True):
                 self.progress.advance(name(item))
                 yield result
         finally:
+            pool.shutdown(wait=True, cancel_futures=True)
             self.progress.finish()
-
-
-def _results(work: Callable[[Item], Result], items: list[Item], jobs: int) -> Iterable[Result]:
-    if jobs == 1 or len(items) < 2:
-        return map(work, items)
-    from joblib import Parallel, delayed
-
-    results: Iterable[Result] = Parallel(
-        n_jobs=jobs, backend="threading", return_as="generator", pre_dispatch=jobs, batch_size=1
-    )(delayed(work)(item) for item in items)
-    return results
 
 
 class Pass(Protocol):

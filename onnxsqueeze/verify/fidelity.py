@@ -43,7 +43,8 @@ def compare(name: str, expected: Sequence[Array], actual: Sequence[Array]) -> Fi
 
 def _top1(expected: Sequence[Array], actual: Sequence[Array]) -> float | None:
     first = expected[0]
-    if not np.issubdtype(first.dtype, np.floating) or first.ndim < 2 or not 2 <= first.shape[-1] <= 200_000:
+    is_scores = np.issubdtype(first.dtype, np.floating) and first.ndim in (2, 3) and 2 <= first.shape[-1] <= 200_000
+    if not is_scores or any(x.shape[-1] != first.shape[-1] for x in expected):
         return None
     same = [(x.argmax(-1) == y.argmax(-1)).reshape(-1) for x, y in zip(expected, actual, strict=True)]
     joined = np.concatenate(same)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ _DTYPES: dict[str, Any] = {
 }
 
 # Sizes to try for axes without a declared size: of images and sequences, and others.
-_SIZES = (64, 224, 32, 128, 16, 48, 256, 512, 576, 1, 8, 96, 160, 320, 640, 1024, 2, 3, 4, 12, 20, 40, 80)
+_SIZES = (64, 224, 32, 128, 16, 48, 256, 288, 512, 576, 1, 8, 96, 160, 320, 640, 1024, 2, 3, 4, 12, 20, 40, 80)
 
 
 def token_limits(model: onnx.ModelProto) -> dict[str, int]:
@@ -58,26 +59,39 @@ def token_limits(model: onnx.ModelProto) -> dict[str, int]:
     return limits
 
 
-def _values(name: str, kind: Any, shape: list[int], limit: int | None, rng: np.random.Generator) -> Array:
+def _values(kind: Any, shape: list[int], limit: int | None, scalar: int, rng: np.random.Generator) -> Array:
     if kind is np.bool_:
         return np.ones(shape, np.bool_)
     if np.issubdtype(kind, np.integer):
-        if not shape or shape == [1]:
-            return np.full(shape, min(limit - 1, 16000) if limit else 1, kind)
+        if shape in ([], [1]):
+            return np.full(shape, min(limit - 1, scalar) if limit else scalar, kind)
         return rng.integers(0, limit or 2, shape).astype(kind)
     return rng.standard_normal(shape).astype(kind)
 
 
-def _shapes(session: Any) -> Iterator[dict[str, list[int]]]:
-    """Shapes to try: the batch (first axis) 1, every other unknown axis the same size, by name where named."""
-    for size, batch in itertools.product(_SIZES, (1, 2)):
-        yield {
-            i.name: [
-                d if isinstance(d, int) and d > 0 else (batch if axis == 0 and len(i.shape) > 1 else size)
-                for axis, d in enumerate(i.shape)
-            ]
-            for i in session.get_inputs()
-        }
+@dataclass(frozen=True)
+class _Guess:
+    """How to fill in what a signature leaves open."""
+
+    size: int  # of unknown axes of the first input
+    batch: int  # of its first axis
+    others: int | None  # of unknown axes of the other inputs, such as states; None: as the first input's
+    scalar: int  # value of integer inputs of one element, such as sampling rates
+
+    def shape(self, position: int, dims: list[Any]) -> list[int]:
+        """The shape of one input."""
+        if position > 0 and self.others is not None:
+            return [d if isinstance(d, int) and d > 0 else self.others for d in dims]
+        return [
+            d if isinstance(d, int) and d > 0 else (self.batch if axis == 0 and len(dims) > 1 else self.size)
+            for axis, d in enumerate(dims)
+        ]
+
+
+def _guesses() -> Iterator[_Guess]:
+    for scalar, others, batch in itertools.product((1, 16000), (None, 1), (1, 2)):
+        for size in _SIZES:
+            yield _Guess(size, batch, others, scalar)
 
 
 def make(session: Any, model: onnx.ModelProto, seed: int, count: int = 4) -> list[Feeds]:
@@ -86,25 +100,28 @@ def make(session: Any, model: onnx.ModelProto, seed: int, count: int = 4) -> lis
     Floats are standard normal; integers that index a table stay below its length.
     """
     limits = token_limits(model)
+    inputs = session.get_inputs()
+    kinds = [_dtype(i.name, i.type) for i in inputs]
     failure = ""
-    seen: list[dict[str, list[int]]] = []
-    for shapes in _shapes(session):
-        if shapes in seen:
+    tried: set[str] = set()
+    for guess in _guesses():
+        shapes = [guess.shape(position, i.shape) for position, i in enumerate(inputs)]
+        key = f"{shapes} {guess.scalar if [] in shapes or [1] in shapes else ''}"
+        if key in tried:
             continue
-        seen.append(shapes)
+        tried.add(key)
         rng = np.random.default_rng(seed)
-
-        def draw(rng: np.random.Generator = rng, shapes: dict[str, list[int]] = shapes) -> Feeds:
-            return {
-                i.name: _values(i.name, _dtype(i.name, i.type), shapes[i.name], limits.get(i.name), rng)
-                for i in session.get_inputs()
+        feeds = [
+            {
+                i.name: _values(kind, shape, limits.get(i.name), guess.scalar, rng)
+                for i, kind, shape in zip(inputs, kinds, shapes, strict=True)
             }
-
-        feeds = [draw() for _ in range(count)]
+            for _ in range(count)
+        ]
         try:
             session.run(None, feeds[0])
         except Exception as error:  # onnxruntime raises its own types, none of them public
-            failure = str(error).splitlines()[0]
+            failure = failure or str(error).splitlines()[0]
             continue
         return feeds
     raise ModelError(f"no inputs could be made from the model's signature ({failure}); give real ones with --inputs")
