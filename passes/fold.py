@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from onnxsqueeze.model import Model
 from onnxsqueeze.model.graphs import edges, remove_dead
 from onnxsqueeze.passes.fold_batchnorm import fold_batchnorms
+from onnxsqueeze.passes.fold_labels import shorten_names
 from onnxsqueeze.passes.fold_names import remove_identities, share_duplicates
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Removes Identity nodes, folds BatchNormalization into weights, shares equal tensors, drops the dead."""
+    """Removes Identity nodes, folds BatchNormalization into weights, shares equal tensors, drops the dead.
+
+    `names`: values between nodes get short names, and nodes lose theirs; inputs, outputs and weights keep theirs.
+    """
 
     batchnorm: bool = True
     duplicates: bool = True
     dead: bool = True
+    names: bool = True
 
     def __call__(self, model: Model, context: object) -> int:
         changes = remove_identities(edges(model.proto))
@@ -26,5 +31,7 @@ class Fold:
             changes += share_duplicates(model)
         if self.dead:
             changes += remove_dead(model.proto.graph)
+        if self.names:
+            changes += shorten_names(model)
         model.refresh()
         return changes

@@ -41,6 +41,7 @@ def run(model: Model, passes: Sequence[Any], table: Table, context: Context) -> 
         try:
             changes = step(model, own)
             model.check()
+            model.compact()
         except SqueezeError as error:
             raise PassError(f"{names[number]} failed{_after(names[:number])}: {error}") from error
         seconds = time.perf_counter() - started
