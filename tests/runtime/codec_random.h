@@ -2,6 +2,9 @@
 #ifndef ONNXSQUEEZE_TESTS_CODEC_RANDOM_H_
 #define ONNXSQUEEZE_TESTS_CODEC_RANDOM_H_
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -39,20 +42,44 @@ class Random {
   uint64_t state_;
 };
 
-// A copy in a heap block of its own, without slack, so that one byte too far is found.
+// An array with nothing behind it, so that one byte too far is found: by turns a heap block of its own, for
+// the sanitizers to watch, and the end of a page before one that must not be touched, for instructions they
+// cannot see.
 template <typename T>
 class Exact {
  public:
-  explicit Exact(size_t count) : data_(new T[count]), count_(count) {}
-  explicit Exact(const std::vector<T>& values) : Exact(values.size()) {
-    std::copy(values.begin(), values.end(), data_.get());
+  explicit Exact(size_t count) : count_(count) {
+    static size_t turn = 0;
+    if (turn++ % 2 == 0) {
+      heap_.reset(new T[count]);
+      data_ = heap_.get();
+      return;
+    }
+    const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    const size_t used = (count * sizeof(T) + page - 1) / page * page;
+    mapped_ = used + page;
+    pages_ =
+        static_cast<char*>(mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0));
+    CHECK(pages_ != MAP_FAILED && mprotect(pages_ + used, page, PROT_NONE) == 0);
+    data_ = reinterpret_cast<T*>(pages_ + used) - count;
   }
-  T* data() const { return data_.get(); }
-  std::vector<T> vector() const { return std::vector<T>(data_.get(), data_.get() + count_); }
+  explicit Exact(const std::vector<T>& values) : Exact(values.size()) {
+    std::copy(values.begin(), values.end(), data_);
+  }
+  Exact(const Exact&) = delete;
+  Exact& operator=(const Exact&) = delete;
+  ~Exact() {
+    if (pages_ != nullptr) munmap(pages_, mapped_);
+  }
+
+  T* data() const { return data_; }
+  std::vector<T> vector() const { return std::vector<T>(data_, data_ + count_); }
 
  private:
-  std::unique_ptr<T[]> data_;
-  size_t count_;
+  size_t count_, mapped_ = 0;
+  std::unique_ptr<T[]> heap_;
+  char* pages_ = nullptr;
+  T* data_;
 };
 
 // Lengths of a complete code with `leaves` >= 2 leaves, at most 12 bits each, non-decreasing.

@@ -131,7 +131,10 @@ void Corrupt(Random* random, Stream* stream, size_t* count) {
       if (!list.empty()) list[random->Below(list.size())] = odd[random->Below(7)];
       break;
     case 5:
-      if (!list.empty()) list[random->Below(list.size())] += random->Chance(2) ? 1 : -1;
+      if (!list.empty()) {
+        int64_t& entry = list[random->Below(list.size())];
+        entry = static_cast<int64_t>(static_cast<uint64_t>(entry) + (random->Chance(2) ? 1 : UINT64_MAX));
+      }
       break;
     case 6:
       list.resize(random->Below(list.size() + 3), static_cast<int64_t>(random->Below(*count + 2)));
