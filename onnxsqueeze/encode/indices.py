@@ -45,7 +45,8 @@ def reconstruct(codebook: Floats, indices: Array, scale: Scale | None, rows: sli
     values: Array = codebook[indices]
     if scale is not None:
         values = values * scale_slice(scale, values.ndim, rows)
-    return values.astype(dtype, copy=False)
+    with np.errstate(over="ignore"):
+        return values.astype(dtype, copy=False)
 
 
 def _with_zero(codebook: Floats) -> Floats:
@@ -66,7 +67,8 @@ def from_sharing(values: Array, sharing: Sharing) -> Indexed | None:
     indices = np.empty(values.shape, np.uint8)
     counts = np.zeros(256, np.int64)
     for rows in row_chunks(values.shape):
-        block = values[rows].astype(np.float32)
+        with np.errstate(over="ignore"):
+            block = values[rows].astype(np.float32)
         if sharing.scale is not None:
             block /= scale_slice(sharing.scale, values.ndim, rows)
         found = native.assign(block.reshape(-1), middles).reshape(block.shape)

@@ -276,4 +276,5 @@ def smallest(values: Array, note: Note) -> Encoded | None:
     no dimensions or over 32.
     """
     plan = best_plan(values, note)
-    return plan.build() if plan is not None else None
+    encoded = plan.build() if plan is not None else None
+    return encoded if encoded is not None and encoded.nbytes < values.nbytes else None
