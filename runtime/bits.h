@@ -45,8 +45,9 @@ OSQ_INLINE uint64_t LoadBits(const uint8_t* bits, size_t first, size_t n) {
   return word & ~(~uint64_t{0} << n);
 }
 
-// Appends bits to a run. The first and the last byte of a run may be shared with neighbouring runs, also of other
-// threads: they must be zero before, and are combined atomically. The bytes between belong to the run alone.
+// Appends bits to a run. The first and the last byte of a run may be shared with neighbouring runs, also of
+// other threads: they must be zero before, and are combined atomically. The bytes between belong to the run
+// alone.
 class BitWriter {
  public:
   void Begin(uint8_t* bits, size_t first) {
@@ -71,7 +72,8 @@ class BitWriter {
   void End() {
     const unsigned whole = filled_ / 8;
     Flush(whole);
-    if (filled_ % 8 != 0) __atomic_fetch_or(byte_, static_cast<uint8_t>(word_ >> (8 * whole)), __ATOMIC_RELAXED);
+    if (filled_ % 8 != 0)
+      __atomic_fetch_or(byte_, static_cast<uint8_t>(word_ >> (8 * whole)), __ATOMIC_RELAXED);
   }
 
  private:

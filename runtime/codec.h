@@ -1,8 +1,9 @@
-// The codecs of FORMAT.md as a C ABI: what Python calls through ctypes and the execution provider calls directly.
+// The codecs of FORMAT.md as a C ABI: what Python calls through ctypes and the execution provider calls
+// directly.
 //
-// Every function checks every length before it uses it, returns a status (0, or a negative code that osq_error
-// puts in words) and lets no exception out. Outputs are written in full on success and hold no promise otherwise.
-// `threads` is an upper bound; results never depend on it.
+// Every function checks every length before it uses it, returns a status (0, or a negative code that
+// osq_error puts in words) and lets no exception out. Outputs are written in full on success and hold no
+// promise otherwise. `threads` is an upper bound; results never depend on it.
 #ifndef ONNXSQUEEZE_CODEC_H_
 #define ONNXSQUEEZE_CODEC_H_
 
@@ -48,25 +49,29 @@ OSQ_API const char* osq_error(int status);
 // The instruction set in use: "portable", "avx2" or "avx512". ONNXSQUEEZE_ISA caps it.
 OSQ_API const char* osq_isa(void);
 
-// --- Packed streams (FORMAT 3.1), k = 1 ... 8 -----------------------------------------------------------------
+// --- Packed streams (FORMAT 3.1), k = 1 ... 8
+// -----------------------------------------------------------------
 
-// Writes the planes of `count` values below 2^k, one after another: k * ceil(count / 8) bytes, no more, no less.
+// Writes the planes of `count` values below 2^k, one after another: k * ceil(count / 8) bytes, no more, no
+// less.
 OSQ_API int osq_pack(const uint8_t* values, size_t count, int k, uint8_t* payload, size_t payload_bytes);
 
 OSQ_API int osq_unpack(const uint8_t* payload, size_t payload_bytes, const int64_t* sizes, size_t segments,
                        int k, size_t count, uint8_t* values);
 
-// --- Huffman streams (FORMAT 3.2) -----------------------------------------------------------------------------
+// --- Huffman streams (FORMAT 3.2)
+// -----------------------------------------------------------------------------
 
 // counts[v] = how often byte v occurs, for all 256.
 OSQ_API int osq_count_bytes(const uint8_t* values, size_t count, int threads, uint64_t* counts);
 
-// Bytes of each level for leaves that occur counts[j] > 0 times and have codes of lengths[j] bits, non-decreasing;
-// writes sizes[0 ... lengths[leaves - 1] - 1]. The code must be complete, with at most 12 bits a leaf.
+// Bytes of each level for leaves that occur counts[j] > 0 times and have codes of lengths[j] bits,
+// non-decreasing; writes sizes[0 ... lengths[leaves - 1] - 1]. The code must be complete, with at most 12
+// bits a leaf.
 OSQ_API int osq_huffman_sizes(const uint64_t* counts, const uint8_t* lengths, size_t leaves, int64_t* sizes);
 
-// Codes `count` leaf numbers. `payload_bytes` must be the sum of the sizes from osq_huffman_sizes; zeros and ends
-// receive one entry a level, starts `leaves` - 1. Refuses values that `counts` does not describe.
+// Codes `count` leaf numbers. `payload_bytes` must be the sum of the sizes from osq_huffman_sizes; zeros and
+// ends receive one entry a level, starts `leaves` - 1. Refuses values that `counts` does not describe.
 OSQ_API int osq_huffman_encode(const uint8_t* values, size_t count, const uint64_t* counts,
                                const uint8_t* lengths, size_t leaves, int threads, uint8_t* payload,
                                size_t payload_bytes, int64_t* zeros, int64_t* ends, int64_t* starts);
@@ -88,9 +93,11 @@ typedef struct {
 // Decodes `count` integers, leaf number * 2^low + low bits.
 OSQ_API int osq_huffman_decode(const osq_huffman* stream, size_t count, int threads, uint8_t* values);
 
-// --- From indices to weights (FORMAT 4) -----------------------------------------------------------------------
+// --- From indices to weights (FORMAT 4)
+// -----------------------------------------------------------------------
 
-// A factor per channel: element (o, c, i) of an outer x channels x inner weight is multiplied by table[codes[c]].
+// A factor per channel: element (o, c, i) of an outer x channels x inner weight is multiplied by
+// table[codes[c]].
 typedef struct {
   const float* table;
   size_t entries;
@@ -108,23 +115,26 @@ OSQ_API int osq_lookup(const uint8_t* indices, size_t count, const float* codebo
 // out[i] = values[i], scaled (scale may be null) and converted to `type`.
 OSQ_API int osq_rescale(const float* values, size_t count, const osq_scale* scale, int type, void* out);
 
-// Zeroes `out` (total elements of 2, 4 or 8 bytes), then puts the i-th value where the distances lead (FORMAT 4.3).
+// Zeroes `out` (total elements of 2, 4 or 8 bytes), then puts the i-th value where the distances lead
+// (FORMAT 4.3).
 OSQ_API int osq_scatter_gaps(const uint8_t* distances, const void* values, size_t entries, size_t item_size,
                              size_t total, void* out);
 
 // Zeroes `out` (rows x size elements), then puts `kept` values into each row at their positions (FORMAT 4.4).
-OSQ_API int osq_scatter_nm(const uint8_t* positions, const void* values, size_t rows, size_t size, size_t kept,
-                           size_t item_size, void* out);
+OSQ_API int osq_scatter_nm(const uint8_t* positions, const void* values, size_t rows, size_t size,
+                           size_t kept, size_t item_size, void* out);
 
-// --- For finding codebooks ------------------------------------------------------------------------------------
+// --- For finding codebooks
+// ------------------------------------------------------------------------------------
 
 // indices[i] = number of boundaries b with b <= values[i]; at most 255 boundaries, sorted; nothing is NaN.
 OSQ_API int osq_assign(const float* values, size_t count, const float* boundaries, size_t boundary_count,
                        int threads, uint8_t* indices);
 
-// Counts and sums of the values in `bins` equal bins over [low, high]; values outside fall into the outermost bins.
-OSQ_API int osq_histogram(const float* values, size_t count, double low, double high, size_t bins, int threads,
-                          uint64_t* counts, double* sums);
+// Counts and sums of the values in `bins` equal bins over [low, high]; values outside fall into the outermost
+// bins.
+OSQ_API int osq_histogram(const float* values, size_t count, double low, double high, size_t bins,
+                          int threads, uint64_t* counts, double* sums);
 
 typedef struct {
   float min, max, abs_max;  // over the values that are not NaN; 0 where there are none

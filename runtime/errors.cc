@@ -2,29 +2,53 @@
 
 const char* osq_error(int status) {
   switch (status) {
-    case OSQ_OK: return "no error";
-    case OSQ_BAD_ARGUMENT: return "an argument is missing or out of range";
-    case OSQ_TOO_LARGE: return "the weight has 2^28 elements or more";
-    case OSQ_NO_MEMORY: return "there is not enough memory";
-    case OSQ_SEGMENT_COUNT: return "the number of segments does not fit the stream";
-    case OSQ_SEGMENTS: return "the segments do not fill the payload";
-    case OSQ_PLANE_LENGTH: return "a plane has the wrong length";
-    case OSQ_LEVEL_LENGTH: return "a level has the wrong length";
-    case OSQ_ZEROS: return "a level's count of zeros is wrong";
-    case OSQ_LEAVES: return "the leaves do not add up to the elements";
-    case OSQ_INSIDE_LEAF: return "a level ends inside a leaf";
-    case OSQ_STARTS: return "starts do not increase";
-    case OSQ_LEAF_COUNT: return "too few or too many leaves";
-    case OSQ_INDEX: return "an index is outside the codebook";
-    case OSQ_DISTANCE: return "a distance is zero";
-    case OSQ_POSITION: return "a position is outside the weight";
-    case OSQ_ORDER: return "positions in a group do not increase";
-    case OSQ_GROUP: return "a position is outside its group";
-    case OSQ_SCALE_CODE: return "a scale code is outside the table";
-    case OSQ_SCALE_VALUE: return "a scale is not finite and positive";
-    case OSQ_VALUE: return "a value does not fit the bits of the stream";
-    case OSQ_COUNTS: return "the counts do not describe the values";
-    case OSQ_CODE: return "the code lengths do not make a complete code of at most 12 bits";
-    default: return "an internal error";
+    case OSQ_OK:
+      return "no error";
+    case OSQ_BAD_ARGUMENT:
+      return "an argument is missing or out of range";
+    case OSQ_TOO_LARGE:
+      return "the weight has 2^28 elements or more";
+    case OSQ_NO_MEMORY:
+      return "there is not enough memory";
+    case OSQ_SEGMENT_COUNT:
+      return "the number of segments does not fit the stream";
+    case OSQ_SEGMENTS:
+      return "the segments do not fill the payload";
+    case OSQ_PLANE_LENGTH:
+      return "a plane has the wrong length";
+    case OSQ_LEVEL_LENGTH:
+      return "a level has the wrong length";
+    case OSQ_ZEROS:
+      return "a level's count of zeros is wrong";
+    case OSQ_LEAVES:
+      return "the leaves do not add up to the elements";
+    case OSQ_INSIDE_LEAF:
+      return "a level ends inside a leaf";
+    case OSQ_STARTS:
+      return "starts do not increase";
+    case OSQ_LEAF_COUNT:
+      return "too few or too many leaves";
+    case OSQ_INDEX:
+      return "an index is outside the codebook";
+    case OSQ_DISTANCE:
+      return "a distance is zero";
+    case OSQ_POSITION:
+      return "a position is outside the weight";
+    case OSQ_ORDER:
+      return "positions in a group do not increase";
+    case OSQ_GROUP:
+      return "a position is outside its group";
+    case OSQ_SCALE_CODE:
+      return "a scale code is outside the table";
+    case OSQ_SCALE_VALUE:
+      return "a scale is not finite and positive";
+    case OSQ_VALUE:
+      return "a value does not fit the bits of the stream";
+    case OSQ_COUNTS:
+      return "the counts do not describe the values";
+    case OSQ_CODE:
+      return "the code lengths do not make a complete code of at most 12 bits";
+    default:
+      return "an internal error";
   }
 }

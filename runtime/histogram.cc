@@ -67,7 +67,8 @@ using namespace osq;
 int osq_histogram(const float* values, size_t count, double low, double high, size_t bins, int threads,
                   uint64_t* counts, double* sums) {
   if ((values == nullptr && count > 0) || counts == nullptr || sums == nullptr) return OSQ_BAD_ARGUMENT;
-  if (bins < 1 || bins > kMaxBins || !std::isfinite(low) || !std::isfinite(high) || !(low <= high)) return OSQ_BAD_ARGUMENT;
+  if (bins < 1 || bins > kMaxBins || !std::isfinite(low) || !std::isfinite(high) || !(low <= high))
+    return OSQ_BAD_ARGUMENT;
   const double scale = low < high ? static_cast<double>(bins) / (high - low) : 0;
   if (!std::isfinite(scale)) return OSQ_BAD_ARGUMENT;
   return Guard([&]() -> int {

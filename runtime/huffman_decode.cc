@@ -1,9 +1,10 @@
 // Decodes Huffman streams (FORMAT 3.2).
 //
 // In each level's array the elements of one tree node lie side by side, in sequence order. So a block of the
-// sequence is decoded by itself: count the ones of the block's bits at the root, decode the two runs of that many
-// elements at its children, and merge them by those bits; all in a few buffers that stay in the nearest cache.
-// Where bits pass the checks but follow no tree, whole levels are merged instead, as the definition says.
+// sequence is decoded by itself: count the ones of the block's bits at the root, decode the two runs of that
+// many elements at its children, and merge them by those bits; all in a few buffers that stay in the nearest
+// cache. Where bits pass the checks but follow no tree, whole levels are merged instead, as the definition
+// says.
 #include <numeric>
 
 #include "huffman_stream.h"
@@ -18,7 +19,7 @@ class BlockDecoder {
  public:
   BlockDecoder(const Kernels& kernels, const HuffmanStream& stream, const Tree& tree)
       : kernels_(kernels), stream_(stream), tree_(tree) {
-    scratch_.resize(stream.levels.size() * (kBlock + 4 * kPadding));
+    scratch_.resize(stream.levels.size() * (std::min(kBlock, stream.count) + 4 * kPadding));
     next_.resize(tree.size());
   }
 
@@ -98,7 +99,8 @@ int DecodeLevels(const Kernels& kernels, const HuffmanStream& stream, uint8_t* v
     size_t at = level.count - deeper;
     for (size_t i = 0; i < stream.ending[l]; ++i) {
       at -= stream.leaf_counts[--leaf];
-      std::fill_n(merged.begin() + at, stream.leaf_counts[leaf], static_cast<uint8_t>(leaf << stream.low.bits));
+      std::fill_n(merged.begin() + at, stream.leaf_counts[leaf],
+                  static_cast<uint8_t>(leaf << stream.low.bits));
     }
     const Source zero{merged.data(), 0}, one{merged.data() + level.zeros, 0};
     kernels.merge(level.bits, 0, level.count, zero, one, below.data());

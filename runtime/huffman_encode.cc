@@ -1,13 +1,13 @@
 // Codes leaf numbers (FORMAT 3.2).
 //
-// The mirror image of decoding: each block of the sequence is parted at the root, and the parts at the children.
-// Labels take the place of leaf numbers: leaves numbered from left to right under every node, so that the bit of an
-// element is one comparison.
+// The mirror image of decoding: each block of the sequence is parted at the root, and the parts at the
+// children. Labels take the place of leaf numbers: leaves numbered from left to right under every node, so
+// that the bit of an element is one comparison.
 #include <numeric>
 
 #include "huffman_tree.h"
-#include "parallel.h"
 #include "kernels.h"
+#include "parallel.h"
 
 namespace osq {
 namespace {
@@ -67,11 +67,14 @@ struct Plan {
 
 class BlockEncoder {
  public:
-  // Writes at each node the bits of `counts` elements, after those of the `before` elements that precede them.
+  // Writes at each node the bits of `counts` elements, after those of the `before` elements that precede
+  // them.
   BlockEncoder(const Kernels& kernels, const Plan& plan, const Counts& before, const Counts& counts)
-      : kernels_(kernels), plan_(plan), left_(plan.tree.size()), ones_left_(left_), writers_(plan.tree.size()) {
-    // Where a whole block goes to the 1-child at every level, each level keeps a block.
-    scratch_.resize((plan.levels.size() + 2) * (kBlock + 2 * kPadding));
+      : kernels_(kernels),
+        plan_(plan),
+        left_(plan.tree.size()),
+        ones_left_(left_),
+        writers_(plan.tree.size()) {
     Counts passed(plan.tree.size());
     for (size_t i = plan.tree.size(); i-- > 0;) {
       const Node& node = plan.tree[i];
@@ -90,13 +93,16 @@ class BlockEncoder {
   }
 
   int Encode(const uint8_t* values, size_t count) {
+    // Where a whole block goes to the 1-child at every level, each level keeps a block.
+    const size_t block = std::min(kBlock, count) + 2 * kPadding;
+    scratch_.resize((plan_.levels.size() + 2) * block);
     for (size_t first = 0; first < count; first += kBlock) {
       const size_t n = std::min(kBlock, count - first);
       uint8_t largest = 0;
       for (size_t i = first; i < first + n; ++i) largest = std::max(largest, values[i]);
       if (largest >= plan_.leaves) return OSQ_COUNTS;
       kernels_.translate(values + first, n, plan_.label_of, scratch_.data());
-      if (!Part(0, n, scratch_.data(), scratch_.data() + kBlock + kPadding)) return OSQ_COUNTS;
+      if (!Part(0, n, scratch_.data(), scratch_.data() + block)) return OSQ_COUNTS;
     }
     for (BitWriter& writer : writers_) writer.End();
     const auto none = [](uint64_t left) { return left == 0; };
@@ -130,7 +136,8 @@ class BlockEncoder {
 };
 
 // Counts of the leaves in `parts` equal parts of the values, each part a multiple of a block long.
-int CountParts(const uint8_t* values, size_t count, size_t parts, const Counts& total, std::vector<Counts>* found) {
+int CountParts(const uint8_t* values, size_t count, size_t parts, const Counts& total,
+               std::vector<Counts>* found) {
   if (parts == 1) {
     found->assign(1, total);
     return OSQ_OK;
@@ -166,7 +173,8 @@ int EncodeParts(const Plan& plan, const uint8_t* values, size_t count, size_t pa
   const size_t blocks = (count + kBlock - 1) / kBlock;
   return ParallelFor(parts, parts, [&](size_t part) {
     const size_t first = blocks * part / parts * kBlock;
-    return encoders[part].Encode(values + first, std::min(count, blocks * (part + 1) / parts * kBlock) - first);
+    const size_t end = std::min(count, blocks * (part + 1) / parts * kBlock);
+    return Guard([&] { return encoders[part].Encode(values + first, end - first); });
   });
 }
 
@@ -211,7 +219,8 @@ int osq_huffman_sizes(const uint64_t* counts, const uint8_t* lengths, size_t lea
 int osq_huffman_encode(const uint8_t* values, size_t count, const uint64_t* counts, const uint8_t* lengths,
                        size_t leaves, int threads, uint8_t* payload, size_t payload_bytes, int64_t* zeros,
                        int64_t* ends, int64_t* starts) {
-  const bool missing = values == nullptr || payload == nullptr || zeros == nullptr || ends == nullptr || starts == nullptr;
+  const bool missing =
+      values == nullptr || payload == nullptr || zeros == nullptr || ends == nullptr || starts == nullptr;
   if (missing) return OSQ_BAD_ARGUMENT;
   return Guard([&]() -> int {
     Plan plan{};

@@ -12,7 +12,8 @@ size_t Level::Rank(const Kernels& kernels, size_t end) const {
 int HuffmanStream::Open(const osq_huffman& stream, size_t elements) {
   count = elements;
   if (count >= kMaxElements) return OSQ_TOO_LARGE;
-  if (stream.levels < 1 || stream.levels > kMaxLevels || stream.low < 0 || stream.low > 7) return OSQ_BAD_ARGUMENT;
+  if (stream.levels < 1 || stream.levels > kMaxLevels || stream.low < 0 || stream.low > 7)
+    return OSQ_BAD_ARGUMENT;
   const bool missing = stream.sizes == nullptr || stream.zeros == nullptr || stream.leaves == nullptr ||
                        (stream.starts == nullptr && stream.starts_count > 0) ||
                        (stream.payload == nullptr && stream.payload_bytes > 0);

@@ -35,7 +35,8 @@ struct HuffmanStream {
   // Fills the levels' `ones_at` and checks their `zeros`; returns a status.
   int CountLevels(const Kernels& kernels, size_t threads);
 
-  // Whether every node of `tree` has as many ones as its leaves say, so that each block can be decoded by itself.
+  // Whether every node of `tree` has as many ones as its leaves say, so that each block can be decoded by
+  // itself.
   bool Follows(const Kernels& kernels, const Tree& tree) const;
 
  private:

@@ -22,8 +22,8 @@ struct Node {
 // The inner nodes in level order, the root first.
 using Tree = std::vector<Node>;
 
-// Builds the tree of leaves that occur counts[j] times and of which `ending[l]` have codes of l + 1 bits. Returns
-// false where no complete tree has these lengths.
+// Builds the tree of leaves that occur counts[j] times and of which `ending[l]` have codes of l + 1 bits.
+// Returns false where no complete tree has these lengths.
 bool BuildTree(const std::vector<uint64_t>& counts, const std::vector<size_t>& ending, Tree* tree);
 
 inline uint64_t CountOf(const Tree& tree, const std::vector<uint64_t>& counts, int child) {

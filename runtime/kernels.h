@@ -9,7 +9,8 @@
 
 namespace osq {
 
-// Kernels may read up to this many bytes past the inputs, and write past the outputs, that are marked "padded".
+// Kernels may read up to this many bytes past the inputs, and write past the outputs, that are marked
+// "padded".
 constexpr size_t kPadding = 64;
 
 // One side of a merge: a padded array, or (values == nullptr) one leaf, over and over.
@@ -20,8 +21,24 @@ struct Source {
 
 // Sorted boundaries for assignment, filled up with NaN, which is below and above nothing.
 struct Boundaries {
+  static constexpr int kCells = 4096;
+  static constexpr float kLastCell = kCells - 1;
   int levels;  // of a binary search: the count is below 2^levels
   alignas(64) float sorted[256];
+
+  // Equal cells from the first boundary to the last: at[c] boundaries lie in cells before c, and at most
+  // `crowd` in any one cell. No cells where `crowd` is 0.
+  int crowd;
+  float low, cells_per_unit;
+  uint8_t at[kCells];
+
+  // The cell of a value; never decreases from one value to a larger one.
+  OSQ_INLINE int CellOf(float value) const {
+    float cell = (value - low) * cells_per_unit;
+    cell = cell > 0.0f ? cell : 0.0f;  // minima and maxima, not branches
+    cell = cell < kLastCell ? cell : kLastCell;
+    return static_cast<int>(cell);
+  }
 };
 
 struct Kernels {
@@ -36,9 +53,11 @@ struct Kernels {
   // out[i] = table[in[i]], a table of 256.
   void (*translate)(const uint8_t* in, size_t n, const uint8_t* table, uint8_t* out);
 
-  // Appends one bit per label (padded) to `bits`: whether it is at least `pivot`; parts the labels by it into `zero`
-  // and `one` (padded; null: not wanted). `zero` may be the labels' own place. Returns the number of ones.
-  size_t (*split)(const uint8_t* labels, size_t n, uint8_t pivot, BitWriter* bits, uint8_t* zero, uint8_t* one);
+  // Appends one bit per label (padded) to `bits`: whether it is at least `pivot`; parts the labels by it into
+  // `zero` and `one` (padded; null: not wanted). `zero` may be the labels' own place. Returns the number of
+  // ones.
+  size_t (*split)(const uint8_t* labels, size_t n, uint8_t pivot, BitWriter* bits, uint8_t* zero,
+                  uint8_t* one);
 
   // Unpacks fields of `width` (1, 2, 4, 8) bits, shifts them left and stores them, or ORs them into `out`.
   void (*spread)(const uint8_t* plane, int width, int shift, bool merge, size_t n, uint8_t* out);

@@ -71,8 +71,9 @@ OSQ_TARGET void MergeAs(const uint8_t* bits, size_t first, size_t n, Source zero
 }
 
 void Merge(const uint8_t* bits, size_t first, size_t n, Source zero, Source one, uint8_t* out) {
-  const auto merge = zero.values == nullptr ? (one.values == nullptr ? MergeAs<true, true> : MergeAs<true, false>)
-                                            : (one.values == nullptr ? MergeAs<false, true> : MergeAs<false, false>);
+  const auto merge = zero.values == nullptr
+                         ? (one.values == nullptr ? MergeAs<true, true> : MergeAs<true, false>)
+                         : (one.values == nullptr ? MergeAs<false, true> : MergeAs<false, false>);
   merge(bits, first, n, zero, one, out);
 }
 
@@ -100,7 +101,8 @@ OSQ_TARGET size_t SplitAs(const uint8_t* labels, size_t n, uint8_t pivot, BitWri
     bits->Append(word, 64);
   }
   uint64_t word = 0;
-  for (size_t j = 0; i + j < n; j += 8) word |= eight(i + j, n - i - j < 8 ? (1u << (n - i - j)) - 1 : 0xFF) << j;
+  for (size_t j = 0; i + j < n; j += 8)
+    word |= eight(i + j, n - i - j < 8 ? (1u << (n - i - j)) - 1 : 0xFF) << j;
   bits->Append(word, static_cast<unsigned>(n - i));
   return ones;
 }
@@ -129,7 +131,10 @@ OSQ_TARGET void SpreadAs(const uint8_t* plane, int shift, bool merge, size_t n, 
 }
 
 void Spread(const uint8_t* plane, int width, int shift, bool merge, size_t n, uint8_t* out) {
-  const auto spread = width == 1 ? SpreadAs<1> : width == 2 ? SpreadAs<2> : width == 4 ? SpreadAs<4> : SpreadAs<8>;
+  const auto spread = width == 1   ? SpreadAs<1>
+                      : width == 2 ? SpreadAs<2>
+                      : width == 4 ? SpreadAs<4>
+                                   : SpreadAs<8>;
   spread(plane, shift, merge, n, out);
 }
 
@@ -145,7 +150,10 @@ OSQ_TARGET void GatherAs(const uint8_t* values, int shift, size_t n, uint8_t* pl
 }
 
 void Gather(const uint8_t* values, int width, int shift, size_t n, uint8_t* plane) {
-  const auto gather = width == 1 ? GatherAs<1> : width == 2 ? GatherAs<2> : width == 4 ? GatherAs<4> : GatherAs<8>;
+  const auto gather = width == 1   ? GatherAs<1>
+                      : width == 2 ? GatherAs<2>
+                      : width == 4 ? GatherAs<4>
+                                   : GatherAs<8>;
   gather(values, shift, n, plane);
 }
 
@@ -163,6 +171,8 @@ OSQ_TARGET void ToHalf(const float* values, size_t n, uint16_t* out) {
 
 // A binary search, 8 at a time: the first three levels in a register, the others in memory.
 OSQ_TARGET void Assign(const float* values, size_t n, const Boundaries& boundaries, uint8_t* indices) {
+  if (boundaries.levels > 3 && boundaries.crowd > 0)
+    return kPortableKernels.assign(values, n, boundaries, indices);
   const int deep = boundaries.levels > 3 ? boundaries.levels - 3 : 0;
   float coarse[8];
   for (size_t j = 0; j < 8; ++j) coarse[j] = boundaries.sorted[((j + 1) << deep) - 1];
@@ -185,7 +195,8 @@ OSQ_TARGET void Assign(const float* values, size_t n, const Boundaries& boundari
       at = climb(_mm256_i32gather_ps(boundaries.sorted, next, 4), step);
     }
     const __m256i words = _mm256_packus_epi32(at, at);
-    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(words, words), _mm256_setr_epi32(0, 4, 0, 0, 0, 0, 0, 0));
+    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(words, words),
+                                                      _mm256_setr_epi32(0, 4, 0, 0, 0, 0, 0, 0));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(indices + i), _mm256_castsi256_si128(bytes));
   }
   kPortableKernels.assign(values + i, n - i, boundaries, indices + i);
@@ -193,6 +204,7 @@ OSQ_TARGET void Assign(const float* values, size_t n, const Boundaries& boundari
 
 }  // namespace
 
-const Kernels kAvx2Kernels = {"avx2", CountOnes, Merge, Translate, Split, Spread, Gather, Lookup, ToHalf, Assign};
+const Kernels kAvx2Kernels = {"avx2", CountOnes, Merge,  Translate, Split,
+                              Spread, Gather,    Lookup, ToHalf,    Assign};
 
 }  // namespace osq

@@ -3,9 +3,10 @@
 
 #include "kernels.h"
 
-#define OSQ_TARGET                                                                                  \
-  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,avx512vpopcntdq," \
-                        "avx2,bmi,bmi2,popcnt,f16c")))
+#define OSQ_TARGET                                                                        \
+  __attribute__((                                                                         \
+      target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,avx512vpopcntdq," \
+             "avx2,bmi,bmi2,popcnt,f16c")))
 
 namespace osq {
 namespace {
@@ -38,7 +39,8 @@ OSQ_TARGET OSQ_INLINE __m512i MergeStep(__mmask64 ones, __m512i z, __m512i o) {
 
 template <bool kZeroLeaf, bool kOneLeaf>
 OSQ_TARGET void MergeAs(const uint8_t* bits, size_t first, size_t n, Source zero, Source one, uint8_t* out) {
-  __m512i z = _mm512_set1_epi8(static_cast<char>(zero.leaf)), o = _mm512_set1_epi8(static_cast<char>(one.leaf));
+  __m512i z = _mm512_set1_epi8(static_cast<char>(zero.leaf)),
+          o = _mm512_set1_epi8(static_cast<char>(one.leaf));
   size_t i = 0;
   for (; i + 64 <= n; i += 64) {
     const uint64_t word = LoadWord(bits, first + i);
@@ -57,8 +59,9 @@ OSQ_TARGET void MergeAs(const uint8_t* bits, size_t first, size_t n, Source zero
 }
 
 void Merge(const uint8_t* bits, size_t first, size_t n, Source zero, Source one, uint8_t* out) {
-  const auto merge = zero.values == nullptr ? (one.values == nullptr ? MergeAs<true, true> : MergeAs<true, false>)
-                                            : (one.values == nullptr ? MergeAs<false, true> : MergeAs<false, false>);
+  const auto merge = zero.values == nullptr
+                         ? (one.values == nullptr ? MergeAs<true, true> : MergeAs<true, false>)
+                         : (one.values == nullptr ? MergeAs<false, true> : MergeAs<false, false>);
   merge(bits, first, n, zero, one, out);
 }
 
@@ -86,7 +89,8 @@ OSQ_TARGET size_t SplitAs(const uint8_t* labels, size_t n, uint8_t pivot, BitWri
     const __m512i label = _mm512_maskz_loadu_epi8(present, labels + i);
     const __mmask64 is_one = _mm512_mask_cmpge_epu8_mask(present, label, pivots);
     const uint64_t word = _cvtmask64_u64(is_one);
-    if (kZero) _mm512_storeu_si512(zero + i - ones, _mm512_maskz_compress_epi8(_kandn_mask64(is_one, present), label));
+    if (kZero)
+      _mm512_storeu_si512(zero + i - ones, _mm512_maskz_compress_epi8(_kandn_mask64(is_one, present), label));
     if (kOne) _mm512_storeu_si512(one + ones, _mm512_maskz_compress_epi8(is_one, label));
     writer.Append(word, static_cast<unsigned>(run));
     ones += _mm_popcnt_u64(word);
@@ -108,12 +112,14 @@ OSQ_TARGET OSQ_INLINE __m512i Fields(const uint8_t* plane, __mmask64 present) {
   if (kWidth == 4) {
     const __m256i packed = _mm256_maskz_loadu_epi8(static_cast<__mmask32>(present), plane);
     const __m512i shifts = _mm512_set1_epi64(0x1C1814100C080400);
-    return _mm512_and_si512(_mm512_multishift_epi64_epi8(shifts, _mm512_cvtepu32_epi64(packed)), _mm512_set1_epi8(15));
+    return _mm512_and_si512(_mm512_multishift_epi64_epi8(shifts, _mm512_cvtepu32_epi64(packed)),
+                            _mm512_set1_epi8(15));
   }
   const __m128i packed = _mm_maskz_loadu_epi8(static_cast<__mmask16>(present), plane);
   if (kWidth == 1) return _mm512_maskz_set1_epi8(static_cast<__mmask64>(_mm_cvtsi128_si64(packed)), 1);
   const __m512i shifts = _mm512_set1_epi64(0x0E0C0A0806040200);
-  return _mm512_and_si512(_mm512_multishift_epi64_epi8(shifts, _mm512_cvtepu16_epi64(packed)), _mm512_set1_epi8(3));
+  return _mm512_and_si512(_mm512_multishift_epi64_epi8(shifts, _mm512_cvtepu16_epi64(packed)),
+                          _mm512_set1_epi8(3));
 }
 
 template <int kWidth>
@@ -131,7 +137,10 @@ OSQ_TARGET void SpreadAs(const uint8_t* plane, int shift, bool merge, size_t n, 
 }
 
 void Spread(const uint8_t* plane, int width, int shift, bool merge, size_t n, uint8_t* out) {
-  const auto spread = width == 1 ? SpreadAs<1> : width == 2 ? SpreadAs<2> : width == 4 ? SpreadAs<4> : SpreadAs<8>;
+  const auto spread = width == 1   ? SpreadAs<1>
+                      : width == 2 ? SpreadAs<2>
+                      : width == 4 ? SpreadAs<4>
+                                   : SpreadAs<8>;
   spread(plane, shift, merge, n, out);
 }
 
@@ -164,7 +173,10 @@ OSQ_TARGET void GatherAs(const uint8_t* values, int shift, size_t n, uint8_t* pl
 }
 
 void Gather(const uint8_t* values, int width, int shift, size_t n, uint8_t* plane) {
-  const auto gather = width == 1 ? GatherAs<1> : width == 2 ? GatherAs<2> : width == 4 ? GatherAs<4> : GatherAs<8>;
+  const auto gather = width == 1   ? GatherAs<1>
+                      : width == 2 ? GatherAs<2>
+                      : width == 4 ? GatherAs<4>
+                                   : GatherAs<8>;
   gather(values, shift, n, plane);
 }
 
@@ -210,7 +222,8 @@ OSQ_TARGET void Assign(const float* values, size_t n, const Boundaries& boundari
     at = _mm512_sll_epi32(at, _mm_cvtsi32_si128(deep));
     for (int step = 1 << deep >> 1; step > 0; step >>= 1) {
       const __m512i next = _mm512_add_epi32(at, _mm512_set1_epi32(step - 1));
-      const __mmask16 up = _mm512_cmp_ps_mask(_mm512_i32gather_ps(next, boundaries.sorted, 4), value, _CMP_LE_OQ);
+      const __mmask16 up =
+          _mm512_cmp_ps_mask(_mm512_i32gather_ps(next, boundaries.sorted, 4), value, _CMP_LE_OQ);
       at = _mm512_mask_add_epi32(at, up, at, _mm512_set1_epi32(step));
     }
     _mm512_mask_cvtepi32_storeu_epi8(indices + i, present, at);
@@ -219,6 +232,7 @@ OSQ_TARGET void Assign(const float* values, size_t n, const Boundaries& boundari
 
 }  // namespace
 
-const Kernels kAvx512Kernels = {"avx512", CountOnes, Merge, Translate, Split, Spread, Gather, Lookup, ToHalf, Assign};
+const Kernels kAvx512Kernels = {"avx512", CountOnes, Merge,  Translate, Split,
+                                Spread,   Gather,    Lookup, ToHalf,    Assign};
 
 }  // namespace osq

@@ -31,8 +31,9 @@ void MergeAs(const uint8_t* bits, size_t first, size_t n, Source zero, Source on
 }
 
 void Merge(const uint8_t* bits, size_t first, size_t n, Source zero, Source one, uint8_t* out) {
-  const auto merge = zero.values == nullptr ? (one.values == nullptr ? MergeAs<true, true> : MergeAs<true, false>)
-                                            : (one.values == nullptr ? MergeAs<false, true> : MergeAs<false, false>);
+  const auto merge = zero.values == nullptr
+                         ? (one.values == nullptr ? MergeAs<true, true> : MergeAs<true, false>)
+                         : (one.values == nullptr ? MergeAs<false, true> : MergeAs<false, false>);
   merge(bits, first, n, zero, one, out);
 }
 
@@ -101,7 +102,8 @@ void SpreadAs(const uint8_t* plane, int shift, bool merge, size_t n, uint8_t* ou
     std::memcpy(&fields, plane, kWidth);
     uint64_t bytes = Apart<kWidth>(fields) << shift;
     if (run < 8) {
-      for (size_t j = 0; j < run; ++j, bytes >>= 8) out[i + j] = static_cast<uint8_t>(bytes | (merge ? out[i + j] : 0));
+      for (size_t j = 0; j < run; ++j, bytes >>= 8)
+        out[i + j] = static_cast<uint8_t>(bytes | (merge ? out[i + j] : 0));
       return;
     }
     Store(out + i, merge ? bytes | Load<uint64_t>(out + i) : bytes);
@@ -109,7 +111,10 @@ void SpreadAs(const uint8_t* plane, int shift, bool merge, size_t n, uint8_t* ou
 }
 
 void Spread(const uint8_t* plane, int width, int shift, bool merge, size_t n, uint8_t* out) {
-  const auto spread = width == 1 ? SpreadAs<1> : width == 2 ? SpreadAs<2> : width == 4 ? SpreadAs<4> : SpreadAs<8>;
+  const auto spread = width == 1   ? SpreadAs<1>
+                      : width == 2 ? SpreadAs<2>
+                      : width == 4 ? SpreadAs<4>
+                                   : SpreadAs<8>;
   spread(plane, shift, merge, n, out);
 }
 
@@ -124,7 +129,10 @@ void GatherAs(const uint8_t* values, int shift, size_t n, uint8_t* plane) {
 }
 
 void Gather(const uint8_t* values, int width, int shift, size_t n, uint8_t* plane) {
-  const auto gather = width == 1 ? GatherAs<1> : width == 2 ? GatherAs<2> : width == 4 ? GatherAs<4> : GatherAs<8>;
+  const auto gather = width == 1   ? GatherAs<1>
+                      : width == 2 ? GatherAs<2>
+                      : width == 4 ? GatherAs<4>
+                                   : GatherAs<8>;
   gather(values, shift, n, plane);
 }
 
@@ -136,11 +144,12 @@ uint16_t HalfOf(float value) {
   const uint32_t bits = Load<uint32_t>(&value);
   const uint32_t sign = bits >> 16 & 0x8000, size = bits & 0x7FFFFFFF;
   if (size > 0x7F800000) return static_cast<uint16_t>(sign | 0x7E00 | (size >> 13 & 0x3FF));  // NaN
-  if (size >= 0x47800000) return static_cast<uint16_t>(sign | 0x7C00);                        // 65536 and more
-  if (size >= 0x38800000) {                                                                   // normal
+  if (size >= 0x47800000) return static_cast<uint16_t>(sign | 0x7C00);  // 65536 and more
+  if (size >= 0x38800000) {                                             // normal
     return static_cast<uint16_t>(sign | ((size - 0x38000000 + 0xFFF + (size >> 13 & 1)) >> 13));
   }
-  const float scaled = std::fabs(value) * 0x1p24f;  // subnormal: a whole number of 2^-24, exact before rounding
+  const float scaled =
+      std::fabs(value) * 0x1p24f;  // subnormal: a whole number of 2^-24, exact before rounding
   const auto whole = static_cast<uint32_t>(scaled);
   const float rest = scaled - static_cast<float>(whole);
   return static_cast<uint16_t>(sign | (whole + (rest > 0.5f || (rest == 0.5f && whole % 2 == 1))));
@@ -150,7 +159,25 @@ void ToHalf(const float* values, size_t n, uint16_t* out) {
   for (size_t i = 0; i < n; ++i) out[i] = HalfOf(values[i]);
 }
 
-void Assign(const float* values, size_t n, const Boundaries& boundaries, uint8_t* indices) {
+// Starts at the boundaries before the value's cell and passes those in it. Cells are found some values ahead,
+// in a loop of its own that the compiler turns into vectors: with both in one, it branches.
+template <int kCrowd>
+void AssignByCell(const float* values, size_t n, const Boundaries& boundaries, uint8_t* indices) {
+  constexpr size_t kAhead = 256;
+  int32_t cells[kAhead];
+  while (n > 0) {
+    const size_t run = n < kAhead ? n : kAhead;
+    for (size_t i = 0; i < run; ++i) cells[i] = boundaries.CellOf(values[i]);
+    for (size_t i = 0; i < run; ++i) {
+      size_t at = boundaries.at[cells[i]];
+      for (int step = 0; step < kCrowd; ++step) at += boundaries.sorted[at] <= values[i];
+      indices[i] = static_cast<uint8_t>(at);
+    }
+    n -= run, values += run, indices += run;
+  }
+}
+
+void AssignBySearch(const float* values, size_t n, const Boundaries& boundaries, uint8_t* indices) {
   for (size_t i = 0; i < n; ++i) {
     size_t at = 0;
     for (size_t step = size_t{1} << boundaries.levels >> 1; step > 0; step >>= 1) {
@@ -160,9 +187,15 @@ void Assign(const float* values, size_t n, const Boundaries& boundaries, uint8_t
   }
 }
 
+void Assign(const float* values, size_t n, const Boundaries& boundaries, uint8_t* indices) {
+  constexpr decltype(&AssignBySearch) ways[] = {AssignBySearch, AssignByCell<1>, AssignByCell<2>,
+                                                AssignByCell<3>};
+  ways[boundaries.crowd](values, n, boundaries, indices);
+}
+
 }  // namespace
 
-const Kernels kPortableKernels = {"portable", CountOnes, Merge, Translate, Split, Spread,
-                                  Gather,     Lookup,    ToHalf, Assign};
+const Kernels kPortableKernels = {"portable", CountOnes, Merge,  Translate, Split,
+                                  Spread,     Gather,    Lookup, ToHalf,    Assign};
 
 }  // namespace osq

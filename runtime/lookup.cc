@@ -74,6 +74,31 @@ void Produce(size_t count, const osq_scale* scale, Sink sink, Fetch fetch) {
   }
 }
 
+uint8_t Largest(const uint8_t* indices, size_t n) {
+  uint8_t largest = 0;
+  for (size_t i = 0; i < n; ++i) largest = std::max(largest, indices[i]);
+  return largest;
+}
+
+// Looks up in a codebook that is of the output's type already.
+template <typename Item>
+void LookupItems(const uint8_t* indices, size_t n, const Item* codebook, Item* out) {
+  for (size_t i = 0; i < n; ++i) out[i] = codebook[indices[i]];
+}
+
+// Without a scale the codebook is converted, instead of every value.
+void LookupConverted(const uint8_t* indices, size_t count, const float* codebook, int type, void* out) {
+  if (type == OSQ_FLOAT16) {
+    uint16_t converted[256];
+    ActiveKernels().to_half(codebook, 256, converted);
+    LookupItems(indices, count, converted, static_cast<uint16_t*>(out));
+  } else {
+    double converted[256];
+    std::copy_n(codebook, 256, converted);
+    LookupItems(indices, count, converted, static_cast<double*>(out));
+  }
+}
+
 bool IsType(int type) { return type == OSQ_FLOAT || type == OSQ_FLOAT16 || type == OSQ_DOUBLE; }
 
 }  // namespace
@@ -81,21 +106,26 @@ bool IsType(int type) { return type == OSQ_FLOAT || type == OSQ_FLOAT16 || type 
 
 using namespace osq;
 
-int osq_lookup(const uint8_t* indices, size_t count, const float* codebook, size_t entries, const osq_scale* scale,
-               int type, void* out) {
+int osq_lookup(const uint8_t* indices, size_t count, const float* codebook, size_t entries,
+               const osq_scale* scale, int type, void* out) {
   const bool missing = indices == nullptr || codebook == nullptr || out == nullptr;
   if (missing || entries < 1 || entries > 256 || !IsType(type)) return OSQ_BAD_ARGUMENT;
   if (count >= kMaxElements) return OSQ_TOO_LARGE;
   if (const int status = CheckScale(scale, count)) return status;
   alignas(64) float padded[256] = {};
   std::copy_n(codebook, entries, padded);
+  if (scale == nullptr && type != OSQ_FLOAT) {
+    if (Largest(indices, count) >= entries) return OSQ_INDEX;
+    LookupConverted(indices, count, padded, type, out);
+    return OSQ_OK;
+  }
   const Kernels& kernels = ActiveKernels();
   uint8_t largest = 0;
   Produce(count, scale, Sink{type, out}, [&](size_t first, size_t n, float* values) {
-    for (size_t i = first; i < first + n; ++i) largest = std::max(largest, indices[i]);
+    largest = std::max(largest, Largest(indices + first, n));
     kernels.lookup(indices + first, n, padded, entries, values);
   });
-  return count == 0 || largest < entries ? OSQ_OK : OSQ_INDEX;
+  return largest < entries ? OSQ_OK : OSQ_INDEX;
 }
 
 int osq_rescale(const float* values, size_t count, const osq_scale* scale, int type, void* out) {

@@ -1,7 +1,8 @@
 """The codecs of the native library, on NumPy arrays.
 
-Importing this module is cheap; the library is loaded at the first call. Calls release the interpreter lock, so
-callers may run several in threads of their own. What FORMAT.md forbids raises FormatError in the library's words.
+Importing this module is cheap; the library is loaded at the first call. Calls release the interpreter lock,
+so callers may run several in threads of their own. What FORMAT.md forbids raises FormatError in the
+library's words.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def isa() -> str:
 
 
 def _flat(values: Array, dtype: str) -> Array:
-    """``values``, contiguous and flat. No silent conversion: another type than ``dtype`` is a mistake of the caller."""
+    """``values``, contiguous and flat; TypeError for another type than ``dtype``, no silent conversion."""
     import numpy as np
 
     if values.dtype != dtype:
@@ -108,8 +109,6 @@ def _longs(values: Sequence[int]) -> Any:
     if any(not -(1 << 63) <= value < 1 << 63 for value in values):
         raise FormatError("an attribute does not fit 64 bits")
     return (ctypes.c_int64 * len(values))(*values)
-
-
 
 
 # Packed streams (FORMAT.md, 3.1)
@@ -165,7 +164,7 @@ class _HuffmanStream(ctypes.Structure):
 def huffman_encode(
     leaf: Bytes, lengths: Bytes, threads: int = 1
 ) -> tuple[Bytes, list[int], list[int], list[int], list[int]]:
-    """Codes leaf numbers with a code of ``lengths[j]`` bits for leaf j (non-decreasing; every leaf must occur).
+    """Codes leaf numbers; leaf j has a code of ``lengths[j]`` bits (non-decreasing) and must occur.
 
     Returns the payload (the levels, no low bits), ``sizes``, ``zeros``, ``leaves`` and ``starts``.
     """
@@ -217,7 +216,7 @@ def huffman_decode(
 
 @dataclass(frozen=True, eq=False)
 class ChannelScale:
-    """A factor per channel: element (o, c, i) of an outer x channels x inner weight times ``table[codes[c]]``."""
+    """A factor per channel: ``table[codes[c]]`` for element (o, c, i) of outer x channels x inner."""
 
     table: Floats
     codes: Bytes
@@ -250,7 +249,9 @@ def _finish(name: str, count: int, scale: ChannelScale | None, dtype: Any, *argu
     return out
 
 
-def lookup(indices: Bytes, codebook: Floats, scale: ChannelScale | None = None, dtype: Any = "float32") -> Array:
+def lookup(
+    indices: Bytes, codebook: Floats, scale: ChannelScale | None = None, dtype: Any = "float32"
+) -> Array:
     """``codebook[indices]``, scaled in float32, then converted to float32, float16 or float64; flat."""
     flat, book = _flat(indices, "uint8"), _flat(codebook, "float32")
     arguments = (flat.ctypes.data, len(flat), book.ctypes.data, len(book))
@@ -264,7 +265,7 @@ def rescale(values: Floats, scale: ChannelScale | None, dtype: Any = "float32") 
 
 
 def scatter_gaps(distances: Bytes, values: Array, total: int) -> Array:
-    """``total`` zeros, but for ``values[i]`` at the sum of ``distances[: i + 1]``; values of 2, 4 or 8 bytes."""
+    """``total`` zeros, but ``values[i]`` (2, 4 or 8 bytes each) at the sum of ``distances[: i + 1]``."""
     steps, items = _flat(distances, "uint8"), _flat(values, values.dtype.name)
     if len(steps) != len(items):
         raise FormatError("the positions and the values differ in number")
@@ -306,7 +307,7 @@ def assign(values: Floats, boundaries: Floats, threads: int = 1) -> Bytes:
 def histogram(
     values: Floats, low: float, high: float, bins: int, threads: int = 1
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64]]:
-    """Counts and sums in ``bins`` equal bins over [low, high]; values outside fall into the outermost ones."""
+    """Counts and sums in ``bins`` equal bins over [low, high]; values outside go to the outermost ones."""
     flat = _flat(values, "float32")
     counts, sums = _empty(bins, "uint64"), _empty(bins, "float64")
     _call(
@@ -318,7 +319,7 @@ def histogram(
 
 @dataclass(frozen=True)
 class Stats:
-    """Of the values that are not NaN: extremes (0 where there are none); of all: whether all are finite, zeros."""
+    """Extremes of the values that are not NaN (0 where there are none), and what all of them are."""
 
     min: float
     max: float

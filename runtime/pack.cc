@@ -53,7 +53,8 @@ int CheckSegments(const int64_t* sizes, size_t segments, size_t payload_bytes) {
 using namespace osq;
 
 namespace {
-constexpr size_t kBlock = 1 << 14;  // elements, a multiple of 8: what is written for one plane is still near for the next
+constexpr size_t kBlock =
+    1 << 14;  // elements, a multiple of 8: what is written for one plane is still near for the next
 }
 
 int osq_pack(const uint8_t* values, size_t count, int k, uint8_t* payload, size_t payload_bytes) {

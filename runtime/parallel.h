@@ -8,7 +8,6 @@
 #include <exception>
 #include <new>
 #include <stdexcept>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -39,8 +38,8 @@ inline size_t UsefulThreads(int threads, size_t count) {
   return std::clamp<size_t>(count / kElementsPerThread, 1, allowed);
 }
 
-// Calls body(0) ... body(tasks - 1), each once, on up to `threads` threads; `body` returns a status and must not
-// throw. Returns the first status (by task) that is not OSQ_OK.
+// Calls body(0) ... body(tasks - 1), each once, on up to `threads` threads; `body` returns a status and must
+// not throw. Returns the first status (by task) that is not OSQ_OK.
 template <typename Body>
 int ParallelFor(size_t threads, size_t tasks, Body body) {
   std::vector<int> statuses(tasks, OSQ_OK);
@@ -52,11 +51,12 @@ int ParallelFor(size_t threads, size_t tasks, Body body) {
   helpers.reserve(threads);
   try {
     while (helpers.size() + 1 < std::min(threads, tasks)) helpers.emplace_back(work);
-  } catch (const std::system_error&) {  // no more threads to be had: go on with those there are
+  } catch (const std::exception&) {  // no more threads to be had: go on with those there are
   }
   work();
   for (std::thread& helper : helpers) helper.join();
-  const auto bad = std::find_if(statuses.begin(), statuses.end(), [](int status) { return status != OSQ_OK; });
+  const auto bad =
+      std::find_if(statuses.begin(), statuses.end(), [](int status) { return status != OSQ_OK; });
   return bad == statuses.end() ? static_cast<int>(OSQ_OK) : *bad;
 }
 
