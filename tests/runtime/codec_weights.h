@@ -164,16 +164,26 @@ void TestNm(Random* random) {
 }
 
 inline void TestAssign(Random* random) {
-  Floats bounds = RandomFloats(random, random->Between(0, 255)),
-         values = RandomFloats(random, random->Between(0, 3000));
+  const bool even = random->Chance(2);  // values spread evenly, and enough of them for tables to pay
+  const size_t count = even ? random->Between(4000, 9000) : random->Between(0, 3000);
+  Floats bounds(random->Between(0, random->Chance(2) ? 20 : 255)), values(count);
+  const auto next = [&] {
+    return even ? static_cast<float>(random->Below(1 << 20)) * 0x1p-20f - 0.3f : RandomFloat(random);
+  };
+  std::generate(bounds.begin(), bounds.end(), next);
+  std::generate(values.begin(), values.end(), next);
   std::sort(bounds.begin(), bounds.end());
   for (float& value : values) {
-    if (!bounds.empty() && random->Chance(4)) value = bounds[random->Below(bounds.size())];
+    if (bounds.empty() || !random->Chance(4)) continue;
+    const float near[] = {-kInfinity, value, kInfinity};
+    value = bounds[random->Below(bounds.size())];
+    value = std::nextafter(value, near[random->Below(3)]);
+    if (random->Chance(100)) value = near[random->Below(3)];
   }
   const Exact<float> from(values), edges(bounds);
-  const Exact<uint8_t> out(values.size());
-  CHECK(osq_assign(from.data(), values.size(), edges.data(), bounds.size(), 2, out.data()) == OSQ_OK);
-  for (size_t i = 0; i < values.size(); ++i) {
+  const Exact<uint8_t> out(count);
+  CHECK(osq_assign(from.data(), count, edges.data(), bounds.size(), 2, out.data()) == OSQ_OK);
+  for (size_t i = 0; i < count; ++i) {
     const auto end = std::upper_bound(bounds.begin(), bounds.end(), values[i]);
     CHECK(out.data()[i] == end - bounds.begin());
   }
