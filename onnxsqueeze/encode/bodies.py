@@ -115,12 +115,28 @@ class _Body:
 
     def planes(self, segments: Sequence[str], bits: int) -> str:
         """Integers of ``bits`` bits, int32, flat, from their planes' bytes (int32)."""
+        widths = PLANES[bits]
+        if widths == (8,):
+            return segments[0]
+        if len(widths) == 2 and widths[1] == 1:
+            return self.wide(self._with_last_bit(segments, widths[0]))
         total, shift = "", bits
-        for segment, width in zip(segments, PLANES[bits], strict=True):
+        for segment, width in zip(segments, widths, strict=True):
             shift -= width
-            part = segment if width == 8 else self.flat(self.op("Gather", self.fields(width, shift), segment))
+            part = self.wide(self._plane(segment, self.fields(width, shift)))
             total = self.op("Add", total, part) if total else part
         return total
+
+    def _plane(self, segment: str, table: str, to: int = TensorProto.UINT8) -> str:
+        """The table's fields of every byte, flat, in one byte each."""
+        return self.flat(self.op("Gather", self.op("Cast", table, to=to), segment))
+
+    def _with_last_bit(self, segments: Sequence[str], width: int) -> str:
+        """A plane of ``width`` bits followed by one of 1 bit, uint8: a choice between two tables stays narrow."""
+        even = self.fields(width, 1)
+        odd = self.op("Add", even, self.constant(1, np.int32))
+        choice = self._plane(segments[1], self.fields(1), to=TensorProto.BOOL)
+        return self.op("Where", choice, self._plane(segments[0], odd), self._plane(segments[0], even))
 
     def wide(self, payload: str) -> str:
         return self.op("Cast", payload, to=TensorProto.INT32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,16 @@ from onnxsqueeze.encode.decode import decode
 from onnxsqueeze.encode.nodes import from_node
 from onnxsqueeze.errors import FormatError, ModelError
 from onnxsqueeze.model.dense import drop_domain, drop_unused, inputs_of, replace_nodes
-from onnxsqueeze.model.graphs import walk
+from onnxsqueeze.model.graphs import Scope, walk
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from onnx import NodeProto
 
     from onnxsqueeze.model import Model
+
+
+Hold = Callable[["Scope", str, "npt.NDArray[Any]"], TensorProto]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +65,16 @@ def check_version(model: Model) -> None:
             )
 
 
-def unpack(model: Model, threads: int = 1) -> list[Unpacked]:
-    """Replaces every decode node by an initializer, in place; raises FormatError naming the weight that is corrupt."""
+def embedded(scope: Scope, name: str, weight: npt.NDArray[Any]) -> TensorProto:
+    """The weight as an initializer with its bytes inside."""
+    return numpy_helper.from_array(weight, name)
+
+
+def unpack(model: Model, threads: int = 1, hold: Hold = embedded) -> list[Unpacked]:
+    """Replaces every decode node by the initializer that ``hold`` makes of its weight, in place.
+
+    Raises FormatError naming the weight that is corrupt.
+    """
     check_version(model)
     done: list[Unpacked] = []
     for scope in walk(model.proto):
@@ -72,13 +84,14 @@ def unpack(model: Model, threads: int = 1) -> list[Unpacked]:
         for node in nodes:
             encoded, weight = _decode_node(model, node, tensors, threads)
             name = node.output[0]
-            made[name] = numpy_helper.from_array(weight, name)
+            made[name] = hold(scope, name, weight)
             done.append(Unpacked(f"{scope.path}/{name}" if scope.path else name, encoded.op_type, encoded.nbytes))
         packed = inputs_of(nodes)
         if nodes:
             replace_nodes(scope.graph, made)
             drop_unused(model.proto, packed)
     drop_domain(model.proto, DOMAIN)
+    model.refresh()
     return done
 
 
