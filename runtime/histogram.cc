@@ -50,9 +50,6 @@ OSQ_INLINE void Look(Lanes* lanes, const float* values, size_t n) {
   }
 }
 
-#if defined(__x86_64__) && defined(__ELF__)
-__attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
-#endif
 void LookAtAll(Lanes* lanes, const float* values, size_t count) {
   size_t i = 0;
   for (; i + kLanes <= count; i += kLanes) Look(lanes, values + i, kLanes);
