@@ -41,6 +41,8 @@ enum {
   OSQ_VALUE = -21,
   OSQ_COUNTS = -22,
   OSQ_CODE = -23,
+  OSQ_PLANE_UNUSED = -24,
+  OSQ_LEVEL_UNUSED = -25,
 };
 
 // One clear wording for a status; never null.
@@ -49,8 +51,7 @@ OSQ_API const char* osq_error(int status);
 // The instruction set in use: "portable", "avx2" or "avx512". ONNXSQUEEZE_ISA caps it.
 OSQ_API const char* osq_isa(void);
 
-// --- Packed streams (FORMAT 3.1), k = 1 ... 8
-// -----------------------------------------------------------------
+// --- Packed streams (FORMAT 3.1), k = 1 ... 8 ---
 
 // Writes the planes of `count` values below 2^k, one after another: k * ceil(count / 8) bytes, no more, no
 // less.
@@ -59,22 +60,24 @@ OSQ_API int osq_pack(const uint8_t* values, size_t count, int k, uint8_t* payloa
 OSQ_API int osq_unpack(const uint8_t* payload, size_t payload_bytes, const int64_t* sizes, size_t segments,
                        int k, size_t count, uint8_t* values);
 
-// --- Huffman streams (FORMAT 3.2)
-// -----------------------------------------------------------------------------
+// --- Huffman streams (FORMAT 3.2) ---
 
-// counts[v] = how often byte v occurs, for all 256.
-OSQ_API int osq_count_bytes(const uint8_t* values, size_t count, int threads, uint64_t* counts);
+// Cuts `count` values into 1 ... 256 parts, each for a thread of its own: counts[256 * p + v] = how often
+// byte v occurs in part p.
+OSQ_API int osq_count_bytes(const uint8_t* values, size_t count, size_t parts, uint64_t* counts);
 
-// Bytes of each level for leaves that occur counts[j] > 0 times and have codes of lengths[j] bits,
-// non-decreasing; writes sizes[0 ... lengths[leaves - 1] - 1]. The code must be complete, with at most 12
-// bits a leaf.
-OSQ_API int osq_huffman_sizes(const uint64_t* counts, const uint8_t* lengths, size_t leaves, int64_t* sizes);
+// Bytes of each level for leaves with these counts (see osq_count_bytes; every leaf must occur) and codes of
+// lengths[j] bits, non-decreasing; writes sizes[0 ... lengths[leaves - 1] - 1]. The code must be complete,
+// with at most 12 bits a leaf.
+OSQ_API int osq_huffman_sizes(const uint64_t* counts, size_t parts, const uint8_t* lengths, size_t leaves,
+                              int64_t* sizes);
 
-// Codes `count` leaf numbers. `payload_bytes` must be the sum of the sizes from osq_huffman_sizes; zeros and
-// ends receive one entry a level, starts `leaves` - 1. Refuses values that `counts` does not describe.
-OSQ_API int osq_huffman_encode(const uint8_t* values, size_t count, const uint64_t* counts,
-                               const uint8_t* lengths, size_t leaves, int threads, uint8_t* payload,
-                               size_t payload_bytes, int64_t* zeros, int64_t* ends, int64_t* starts);
+// Codes `count` leaf numbers, each part in a thread of its own; the result does not depend on the parts.
+// `payload_bytes` must be the sum of the sizes from osq_huffman_sizes; zeros and ends receive one entry a
+// level, starts `leaves` - 1. Refuses values that `counts` does not describe.
+OSQ_API int osq_huffman_encode(const uint8_t* values, size_t count, const uint64_t* counts, size_t parts,
+                               const uint8_t* lengths, size_t leaves, uint8_t* payload, size_t payload_bytes,
+                               int64_t* zeros, int64_t* ends, int64_t* starts);
 
 // A coded stream: the payload and the attributes of the node that owns it.
 typedef struct {
@@ -93,8 +96,7 @@ typedef struct {
 // Decodes `count` integers, leaf number * 2^low + low bits.
 OSQ_API int osq_huffman_decode(const osq_huffman* stream, size_t count, int threads, uint8_t* values);
 
-// --- From indices to weights (FORMAT 4)
-// -----------------------------------------------------------------------
+// --- From indices to weights (FORMAT 4) ---
 
 // A factor per channel: element (o, c, i) of an outer x channels x inner weight is multiplied by
 // table[codes[c]].
@@ -124,8 +126,7 @@ OSQ_API int osq_scatter_gaps(const uint8_t* distances, const void* values, size_
 OSQ_API int osq_scatter_nm(const uint8_t* positions, const void* values, size_t rows, size_t size,
                            size_t kept, size_t item_size, void* out);
 
-// --- For finding codebooks
-// ------------------------------------------------------------------------------------
+// --- For finding codebooks ---
 
 // indices[i] = number of boundaries b with b <= values[i]; at most 255 boundaries, sorted; nothing is NaN.
 OSQ_API int osq_assign(const float* values, size_t count, const float* boundaries, size_t boundary_count,

@@ -13,6 +13,7 @@ namespace osq {
 namespace {
 
 constexpr size_t kBlock = size_t{1} << 16;  // elements; a multiple of 8
+constexpr size_t kMaxParts = 256;
 
 using Counts = std::vector<uint64_t>;
 
@@ -31,19 +32,19 @@ void CountBytes(const uint8_t* values, size_t count, uint64_t* counts) {
   }
 }
 
-int CodeTree(const uint64_t* counts, const uint8_t* lengths, size_t leaves, Tree* tree) {
-  if (counts == nullptr || lengths == nullptr) return OSQ_BAD_ARGUMENT;
-  if (leaves < 2 || leaves > kMaxLeaves) return OSQ_LEAF_COUNT;
+int CodeTree(const Counts& counts, const uint8_t* lengths, Tree* tree) {
+  if (lengths == nullptr) return OSQ_BAD_ARGUMENT;
+  const size_t leaves = counts.size();
   uint64_t total = 0;
   for (size_t j = 0; j < leaves; ++j) {
-    if (counts[j] == 0 || counts[j] >= kMaxElements) return counts[j] == 0 ? OSQ_COUNTS : OSQ_TOO_LARGE;
+    if (counts[j] == 0) return OSQ_COUNTS;
     total += counts[j];
     if (lengths[j] < 1 || lengths[j] > kMaxLevels || (j > 0 && lengths[j] < lengths[j - 1])) return OSQ_CODE;
   }
   if (total >= kMaxElements) return OSQ_TOO_LARGE;
   std::vector<size_t> ending(lengths[leaves - 1]);
   for (size_t j = 0; j < leaves; ++j) ++ending[lengths[j] - 1];
-  return BuildTree(Counts(counts, counts + leaves), ending, tree) ? OSQ_OK : OSQ_CODE;
+  return BuildTree(counts, ending, tree) ? OSQ_OK : OSQ_CODE;
 }
 
 // What all blocks share: labels, pivots, and where each level's bits begin.
@@ -135,45 +136,39 @@ class BlockEncoder {
   std::vector<uint8_t> scratch_;
 };
 
-// Counts of the leaves in `parts` equal parts of the values, each part a multiple of a block long.
-int CountParts(const uint8_t* values, size_t count, size_t parts, const Counts& total,
-               std::vector<Counts>* found) {
-  if (parts == 1) {
-    found->assign(1, total);
-    return OSQ_OK;
-  }
-  found->assign(parts, Counts(256));
+// Where part `part` of `parts` begins: each but the last is some blocks long.
+size_t PartBegin(size_t count, size_t part, size_t parts) {
   const size_t blocks = (count + kBlock - 1) / kBlock;
-  ParallelFor(parts, parts, [&](size_t part) {
-    const size_t first = blocks * part / parts * kBlock;
-    const size_t end = std::min(count, blocks * (part + 1) / parts * kBlock);
-    return Guard([&] {
-      CountBytes(values + first, end - first, (*found)[part].data());
-      return static_cast<int>(OSQ_OK);
-    });
-  });
-  for (size_t v = 0; v < 256; ++v) {
-    uint64_t sum = 0;
-    for (const Counts& counts : *found) sum += counts[v];
-    if (sum != (v < total.size() ? total[v] : 0)) return OSQ_COUNTS;
+  return std::min(count, blocks * part / parts * kBlock);
+}
+
+// Adds up the counts of all parts; refuses values that are no leaf.
+int AddParts(const uint64_t* counts, size_t parts, size_t leaves, Counts* total) {
+  if (counts == nullptr || parts < 1 || parts > kMaxParts) return OSQ_BAD_ARGUMENT;
+  if (leaves < 2 || leaves > kMaxLeaves) return OSQ_LEAF_COUNT;
+  total->assign(leaves, 0);
+  for (size_t i = 0; i < 256 * parts; ++i) {
+    if (counts[i] >= kMaxElements) return OSQ_TOO_LARGE;
+    if (i % 256 < leaves) {
+      (*total)[i % 256] += counts[i];
+    } else if (counts[i] != 0) {
+      return OSQ_COUNTS;
+    }
   }
   return OSQ_OK;
 }
 
-int EncodeParts(const Plan& plan, const uint8_t* values, size_t count, size_t parts, const Counts& total) {
-  std::vector<Counts> counts;
-  if (const int status = CountParts(values, count, parts, total, &counts)) return status;
-  Counts before(total.size());
+int EncodeParts(const Plan& plan, const uint8_t* values, size_t count, const uint64_t* counts, size_t parts) {
+  Counts before(256);
   std::vector<BlockEncoder> encoders;
   encoders.reserve(parts);
-  for (const Counts& part : counts) {
-    encoders.emplace_back(ActiveKernels(), plan, before, part);
-    for (size_t j = 0; j < before.size(); ++j) before[j] += part[j];
+  for (size_t part = 0; part < parts; ++part) {
+    const Counts found(counts + 256 * part, counts + 256 * (part + 1));
+    encoders.emplace_back(ActiveKernels(), plan, before, found);
+    for (size_t j = 0; j < 256; ++j) before[j] += found[j];
   }
-  const size_t blocks = (count + kBlock - 1) / kBlock;
   return ParallelFor(parts, parts, [&](size_t part) {
-    const size_t first = blocks * part / parts * kBlock;
-    const size_t end = std::min(count, blocks * (part + 1) / parts * kBlock);
+    const size_t first = PartBegin(count, part, parts), end = PartBegin(count, part + 1, parts);
     return Guard([&] { return encoders[part].Encode(values + first, end - first); });
   });
 }
@@ -183,32 +178,29 @@ int EncodeParts(const Plan& plan, const uint8_t* values, size_t count, size_t pa
 
 using namespace osq;
 
-int osq_count_bytes(const uint8_t* values, size_t count, int threads, uint64_t* counts) {
+int osq_count_bytes(const uint8_t* values, size_t count, size_t parts, uint64_t* counts) {
   if ((values == nullptr && count > 0) || counts == nullptr) return OSQ_BAD_ARGUMENT;
+  if (parts < 1 || parts > kMaxParts) return OSQ_BAD_ARGUMENT;
   if (count >= kMaxElements) return OSQ_TOO_LARGE;
   return Guard([&]() -> int {
-    const size_t parts = UsefulThreads(threads, count);
-    std::vector<Counts> found(parts, Counts(256));
-    const int status = ParallelFor(parts, parts, [&](size_t part) {
+    return ParallelFor(parts, parts, [&](size_t part) {
       return Guard([&]() -> int {
-        const size_t first = count * part / parts;
-        CountBytes(values + first, count * (part + 1) / parts - first, found[part].data());
+        const size_t first = PartBegin(count, part, parts), end = PartBegin(count, part + 1, parts);
+        CountBytes(values + first, end - first, counts + 256 * part);
         return OSQ_OK;
       });
     });
-    std::fill_n(counts, 256, 0);
-    for (const Counts& part : found) {
-      for (size_t v = 0; v < 256; ++v) counts[v] += part[v];
-    }
-    return status;
   });
 }
 
-int osq_huffman_sizes(const uint64_t* counts, const uint8_t* lengths, size_t leaves, int64_t* sizes) {
+int osq_huffman_sizes(const uint64_t* counts, size_t parts, const uint8_t* lengths, size_t leaves,
+                      int64_t* sizes) {
   if (sizes == nullptr) return OSQ_BAD_ARGUMENT;
   return Guard([&]() -> int {
+    Counts total;
     Tree tree;
-    if (const int status = CodeTree(counts, lengths, leaves, &tree)) return status;
+    if (const int status = AddParts(counts, parts, leaves, &total)) return status;
+    if (const int status = CodeTree(total, lengths, &tree)) return status;
     std::fill_n(sizes, lengths[leaves - 1], 0);
     for (const Node& node : tree) sizes[node.level] += static_cast<int64_t>(node.count);
     for (int l = 0; l < lengths[leaves - 1]; ++l) sizes[l] = (sizes[l] + 7) / 8;
@@ -216,16 +208,17 @@ int osq_huffman_sizes(const uint64_t* counts, const uint8_t* lengths, size_t lea
   });
 }
 
-int osq_huffman_encode(const uint8_t* values, size_t count, const uint64_t* counts, const uint8_t* lengths,
-                       size_t leaves, int threads, uint8_t* payload, size_t payload_bytes, int64_t* zeros,
-                       int64_t* ends, int64_t* starts) {
+int osq_huffman_encode(const uint8_t* values, size_t count, const uint64_t* counts, size_t parts,
+                       const uint8_t* lengths, size_t leaves, uint8_t* payload, size_t payload_bytes,
+                       int64_t* zeros, int64_t* ends, int64_t* starts) {
   const bool missing =
       values == nullptr || payload == nullptr || zeros == nullptr || ends == nullptr || starts == nullptr;
   if (missing) return OSQ_BAD_ARGUMENT;
   return Guard([&]() -> int {
+    Counts total;
     Plan plan{};
-    if (const int status = CodeTree(counts, lengths, leaves, &plan.tree)) return status;
-    const Counts total(counts, counts + leaves);
+    if (const int status = AddParts(counts, parts, leaves, &total)) return status;
+    if (const int status = CodeTree(total, lengths, &plan.tree)) return status;
     plan.leaves = leaves;
     if (plan.tree[0].count != count) return OSQ_COUNTS;
     const size_t levels = lengths[leaves - 1];
@@ -238,8 +231,8 @@ int osq_huffman_encode(const uint8_t* values, size_t count, const uint64_t* coun
     }
     int64_t start = 0;
     for (size_t j = 0; j < leaves; ++j) {
-      ends[lengths[j] - 1] += static_cast<int64_t>(counts[j]);
-      start += static_cast<int64_t>(counts[j]);
+      ends[lengths[j] - 1] += static_cast<int64_t>(total[j]);
+      start += static_cast<int64_t>(total[j]);
       if (j + 1 < leaves) starts[j] = start;
     }
     size_t used = 0;
@@ -252,6 +245,6 @@ int osq_huffman_encode(const uint8_t* values, size_t count, const uint64_t* coun
     plan.pivots.resize(plan.tree.size());
     unsigned next = 0;
     plan.Label(0, &next);
-    return EncodeParts(plan, values, count, UsefulThreads(threads, count), total);
+    return EncodeParts(plan, values, count, counts, parts);
   });
 }

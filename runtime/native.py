@@ -25,16 +25,17 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 FILE_NAMES = ("libonnxsqueeze.so", "libonnxsqueeze.dylib")
+PART_ELEMENTS = 1 << 18  # worth a thread
 ONNX_TYPES = {"float32": 1, "float16": 10, "float64": 11}
 
 _pointer, _size, _int, _float = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_double
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "osq_pack": (_pointer, _size, _int, _pointer, _size),
     "osq_unpack": (_pointer, _size, _pointer, _size, _int, _size, _pointer),
-    "osq_count_bytes": (_pointer, _size, _int, _pointer),
-    "osq_huffman_sizes": (_pointer, _pointer, _size, _pointer),
+    "osq_count_bytes": (_pointer, _size, _size, _pointer),
+    "osq_huffman_sizes": (_pointer, _size, _pointer, _size, _pointer),
     "osq_huffman_encode": (
-        *(_pointer, _size, _pointer, _pointer, _size, _int),
+        *(_pointer, _size, _pointer, _size, _pointer, _size),
         *(_pointer, _size, _pointer, _pointer, _pointer),
     ),
     "osq_huffman_decode": (_pointer, _size, _int, _pointer),
@@ -169,16 +170,17 @@ def huffman_encode(
     Returns the payload (the levels, no low bits), ``sizes``, ``zeros``, ``leaves`` and ``starts``.
     """
     flat, bits = _flat(leaf, "uint8"), _flat(lengths, "uint8")
-    counts = _empty(256, "uint64")
-    _call("osq_count_bytes", flat.ctypes.data, len(flat), threads, counts.ctypes.data)
+    parts = max(1, min(threads, len(flat) // PART_ELEMENTS, 256))
+    counts = _empty(256 * parts, "uint64")
+    _call("osq_count_bytes", flat.ctypes.data, len(flat), parts, counts.ctypes.data)
     levels = int(bits.max(initial=1))
     sizes, zeros, leaves = ((ctypes.c_int64 * levels)() for _ in range(3))
     starts = (ctypes.c_int64 * max(0, len(bits) - 1))()
-    _call("osq_huffman_sizes", counts.ctypes.data, bits.ctypes.data, len(bits), sizes)
+    _call("osq_huffman_sizes", counts.ctypes.data, parts, bits.ctypes.data, len(bits), sizes)
     payload = _empty(sum(sizes))
     _call(
         "osq_huffman_encode",
-        *(flat.ctypes.data, len(flat), counts.ctypes.data, bits.ctypes.data, len(bits), threads),
+        *(flat.ctypes.data, len(flat), counts.ctypes.data, parts, bits.ctypes.data, len(bits)),
         *(payload.ctypes.data, len(payload), zeros, leaves, starts),
     )
     return payload, list(sizes), list(zeros), list(leaves), list(starts)

@@ -33,19 +33,20 @@ Result Decode(const Stream& stream, size_t count, int threads) {
   return {status, status == OSQ_OK ? values.vector() : Bytes()};
 }
 
-Result Encode(const Bytes& leaves, const Bytes& lengths, int threads, Stream* stream) {
+Result Encode(const Bytes& leaves, const Bytes& lengths, size_t parts, Stream* stream) {
   const Exact<uint8_t> values(leaves);
-  uint64_t counts[256];
-  CHECK(osq_count_bytes(values.data(), leaves.size(), threads, counts) == OSQ_OK);
+  const Exact<uint64_t> counts(256 * parts);
+  CHECK(osq_count_bytes(values.data(), leaves.size(), parts, counts.data()) == OSQ_OK);
   *stream = Stream();
   for (Ints* list : {&stream->sizes, &stream->zeros, &stream->leaves}) list->resize(lengths.back());
   stream->starts.resize(lengths.size() - 1);
-  const int status = osq_huffman_sizes(counts, lengths.data(), lengths.size(), stream->sizes.data());
+  const int status =
+      osq_huffman_sizes(counts.data(), parts, lengths.data(), lengths.size(), stream->sizes.data());
   if (status != OSQ_OK) return {status, {}};
   const Exact<uint8_t> payload(std::accumulate(stream->sizes.begin(), stream->sizes.end(), size_t{0}));
   const size_t bytes = std::accumulate(stream->sizes.begin(), stream->sizes.end(), size_t{0});
-  const int coded = osq_huffman_encode(values.data(), leaves.size(), counts, lengths.data(), lengths.size(),
-                                       threads, payload.data(), bytes, stream->zeros.data(),
+  const int coded = osq_huffman_encode(values.data(), leaves.size(), counts.data(), parts, lengths.data(),
+                                       lengths.size(), payload.data(), bytes, stream->zeros.data(),
                                        stream->leaves.data(), stream->starts.data());
   stream->payload = payload.vector();
   return {coded, stream->payload};
@@ -69,7 +70,7 @@ void TestExamples() {
   CHECK(osq_unpack(packed.data(), 3, sizes, 2, 3, 3, back) == OSQ_OK &&
         std::memcmp(back, values.data(), 3) == 0);
   Stream stream;
-  CHECK(Encode({0, 1, 0, 2, 0, 1}, {1, 2, 2}, 1, &stream).status == OSQ_OK);
+  CHECK(Encode({0, 1, 0, 2, 0, 1}, {1, 2, 2}, 2, &stream).status == OSQ_OK);
   CHECK(stream.payload == Bytes({0x2A, 0x02}) && stream.sizes == Ints({1, 1}) &&
         stream.zeros == Ints({3, 2}));
   CHECK(stream.leaves == Ints({3, 3}) && stream.starts == Ints({3, 5}));
@@ -207,24 +208,28 @@ void TestHuffman(Random* random, size_t count) {
 
 // Counts and lengths that describe no code, or other values: a status, and nothing out of bounds.
 void TestEncoderRefusals(Random* random) {
-  const size_t count = random->Between(2, 3000);
+  const size_t count = random->Chance(8) ? 200000 : random->Between(2, 3000), parts = random->Between(1, 3);
   const size_t leaves = random->Between(2, std::min<size_t>(count, 256));
   Bytes lengths = RandomCode(random, leaves);
   const Bytes values = RandomLeaves(random, lengths, count);
   const Exact<uint8_t> exact(values);
-  Exact<uint64_t> counts(256);
-  CHECK(osq_count_bytes(exact.data(), count, 1, counts.data()) == OSQ_OK);
+  Exact<uint64_t> counts(256 * parts);
+  CHECK(osq_count_bytes(exact.data(), count, parts, counts.data()) == OSQ_OK);
   if (random->Chance(2)) lengths[random->Below(leaves)] = static_cast<uint8_t>(random->Below(16));
-  if (random->Chance(2)) --counts.data()[random->Below(leaves)], ++counts.data()[random->Below(leaves)];
+  if (random->Chance(2)) {
+    --counts.data()[random->Below(256 * parts)];
+    ++counts.data()[random->Below(256 * parts)];
+  }
   const Exact<uint8_t> exact_lengths(lengths);
   const size_t levels = std::max<size_t>(1, lengths.back());
   Exact<int64_t> sizes(levels), zeros(levels), ends(levels), starts(leaves - 1);
-  if (osq_huffman_sizes(counts.data(), exact_lengths.data(), leaves, sizes.data()) != OSQ_OK) return;
+  if (osq_huffman_sizes(counts.data(), parts, exact_lengths.data(), leaves, sizes.data()) != OSQ_OK) return;
   const Ints found = sizes.vector();
   const size_t bytes = std::accumulate(found.begin(), found.end(), size_t{0});
   const Exact<uint8_t> payload(bytes);
-  const int status = osq_huffman_encode(exact.data(), count, counts.data(), exact_lengths.data(), leaves, 2,
-                                        payload.data(), bytes, zeros.data(), ends.data(), starts.data());
+  const int status =
+      osq_huffman_encode(exact.data(), count, counts.data(), parts, exact_lengths.data(), leaves,
+                         payload.data(), bytes, zeros.data(), ends.data(), starts.data());
   if (status != OSQ_OK) return;
   Stream stream{payload.vector(), found, zeros.vector(), ends.vector(), starts.vector(), 0};
   CHECK(Decode(stream, count, 1).values == values);
