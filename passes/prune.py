@@ -11,6 +11,7 @@ import numpy.typing as npt
 from onnxsqueeze.encode import Note, Pattern
 from onnxsqueeze.passes import granularity as grain
 from onnxsqueeze.passes.bounds import channel_squares, choices, error_bounds, in_range, packable
+from onnxsqueeze.runtime import native
 
 if TYPE_CHECKING:
     from onnxsqueeze.model import Model, Weight
@@ -116,13 +117,26 @@ class Prune:
         shape = [1] * values.ndim
         if weight.channel_axis is not None:
             shape[weight.channel_axis] = len(squares)
-        energy = np.square(values.astype(np.float32)) / squares.reshape(shape).astype(np.float32)
+        energy = np.square(values, dtype=np.float32)
+        energy /= squares.reshape(shape).astype(np.float32)
         canonical, back = grain.canonical(energy, weight.channel_axis or 0, weight.reduction_axis)
         groups = grain.groups(canonical, grain.parse(self.granularity))
-        cost = groups.rows.sum(axis=1, dtype=np.float64) / values.size
-        order = np.sort(cost)
-        count = int(np.searchsorted(np.cumsum(order), bound**2, side="right"))
-        return back(_spread(_all_but_smallest(cost, count), groups))
+        cost = groups.rows[:, 0] if groups.rows.shape[1] == 1 else groups.rows.sum(axis=1)
+        threshold = _threshold(np.ascontiguousarray(cost), bound**2 * values.size)
+        return back(_spread(cost >= threshold, groups)) if threshold > 0 else None
+
+
+def _threshold(cost: Array, budget: float) -> float:
+    """The largest value, on ever finer histograms, such that all smaller costs (float32, flat) add up to the budget."""
+    high = float(cost.max(initial=0.0))
+    while high > 0:
+        width = high / BINS
+        sums = native.histogram(cost, 0.0, high, BINS)[1]
+        fits = int(np.searchsorted(np.cumsum(sums), budget, side="right"))
+        if fits > BINS // 256 or width < 1e-30:
+            return fits * width
+        high = width * (fits + 1) * 2
+    return 0.0
 
 
 def _is_depthwise(weight: Weight) -> bool:

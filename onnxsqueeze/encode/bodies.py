@@ -229,8 +229,8 @@ def _stream(body: _Body, prefix: str, count: str, kind: str) -> str:
     depth, bits = split_kind(kind)
     if depth:
         return _huffman(body, prefix, count, depth, bits)
-    planes = len(PLANES[bits])
-    return body.planes(body.split(body.wide(body.input(prefix)), f"{prefix}_sizes", planes), bits)
+    segments = body.split(body.input(prefix), f"{prefix}_sizes", len(PLANES[bits]))
+    return body.planes([body.wide(segment) for segment in segments], bits)
 
 
 def _shared_values(body: _Body, kind: str, count: str) -> str:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from onnxsqueeze.encode.note import Note
 
 
+SPILL_FROM, SPILL_TENSOR = 64 << 20, 1 << 20  # bytes of models and tensors that are held on disk
+
+
 class Model:
     """Standard ONNX in ``proto``, changed in place; external data stays in its files."""
 
@@ -38,13 +41,17 @@ class Model:
         self._found: dict[str, Found] | None = None
         self._taken: set[str] | None = None
         self._waste = 0
+        self._external = any(map(tensors.is_external, tensors.every_tensor(proto)))
 
     @staticmethod
     def load(source: str | os.PathLike[str] | ModelProto) -> Model:
         """The model in a file (external data is left where it is) or a copy of one in memory."""
         if isinstance(source, ModelProto):
             return Model(load.from_proto(source))
-        return Model(*load.from_path(source))
+        model = Model(*load.from_path(source))
+        if model.proto.ByteSize() > SPILL_FROM:
+            model._spill()
+        return model
 
     @property
     def is_packed(self) -> bool:
@@ -148,6 +155,8 @@ class Model:
             added = graph.initializer.add()
             added.CopyFrom(tensor)
             added.name = names[tensor.name]
+            if self._scratch is not None:
+                self._spill_tensor(added)
         if found.node is None:
             place = next(i for i, tensor in enumerate(graph.initializer) if tensor.name == found.local)
             del graph.initializer[place]
@@ -176,7 +185,7 @@ class Model:
                 raise ModelError(
                     f"'{data}' holds weights of the model being saved; choose another output name"
                 )
-        save(self.proto, target, self.data, external)
+        save(self.proto, target, self.data, True if external is None and self._external else external)
 
     def data(self, tensor: TensorProto) -> bytes:
         """The bytes of a tensor of this model, as ONNX stores raw data."""
@@ -198,6 +207,19 @@ class Model:
         path = Path(self._scratch.name) / str(self._scratch_files)
         path.write_bytes(data)
         return path
+
+    def _spill(self) -> None:
+        """Moves the large initializers to scratch files, so that memory holds one at a time."""
+        for tensor in self.proto.graph.initializer:
+            self._spill_tensor(tensor)
+        self._waste = self.proto.ByteSize() + SPILL_FROM
+        self.compact()
+
+    def _spill_tensor(self, tensor: TensorProto) -> None:
+        if tensor.HasField("raw_data") and len(tensor.raw_data) >= SPILL_TENSOR:
+            path, length = self._scratch_file(tensor.raw_data), len(tensor.raw_data)
+            tensors.clear_data(tensor)
+            tensors.set_external(tensor, str(path), 0, length)
 
     def refresh(self) -> None:
         """To be called after changing nodes or initializers of ``proto`` directly."""

@@ -43,14 +43,14 @@ def embedded_size(model: ModelProto) -> int:
 
 
 def save(model: ModelProto, path: Path, read: Read, external: bool | None) -> None:
-    """Writes the model; ``external`` None: as it was loaded, or as its size asks for."""
+    """Writes the model; ``external`` None: as its size asks for."""
     if path.is_dir() or (path.exists() and not path.is_file()):
         raise ModelError(f"'{path}' is not a regular file; choose another output name")
     if not path.parent.is_dir():
         raise ModelError(f"the folder '{path.parent}' does not exist; create it first")
     size = embedded_size(model)
     if external is None:
-        external = size > LIMIT or any(is_external(tensor) for tensor in every_tensor(model))
+        external = size > LIMIT
     if not external and size > LIMIT:
         raise ModelError(
             f"'{path}' would exceed 2 GB, which no ONNX file may; keep the weights as external data"
