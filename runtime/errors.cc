@@ -48,6 +48,10 @@ const char* osq_error(int status) {
       return "the counts do not describe the values";
     case OSQ_CODE:
       return "the code lengths do not make a complete code of at most 12 bits";
+    case OSQ_PLANE_UNUSED:
+      return "the unused elements of a plane are not 0";
+    case OSQ_LEVEL_UNUSED:
+      return "the unused bits of a level are not 0";
     default:
       return "an internal error";
   }

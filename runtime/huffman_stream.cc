@@ -25,11 +25,13 @@ int HuffmanStream::Open(const osq_huffman& stream, size_t elements) {
   const uint8_t* segment = stream.payload;
   for (size_t l = 0; l < stream.levels; ++l) {
     const int64_t zeros = stream.zeros[l];
-    if (static_cast<uint64_t>(stream.sizes[l]) != (levels[l].count + 7) / 8) return OSQ_LEVEL_LENGTH;
+    const auto bytes = static_cast<size_t>(stream.sizes[l]);
+    if (bytes != (levels[l].count + 7) / 8) return OSQ_LEVEL_LENGTH;
     if (zeros < 0 || static_cast<uint64_t>(zeros) > levels[l].count) return OSQ_ZEROS;
+    if (LoadBits(segment, levels[l].count, 8 * bytes - levels[l].count) != 0) return OSQ_LEVEL_UNUSED;
     levels[l].bits = segment;
     levels[l].zeros = static_cast<size_t>(zeros);
-    segment += stream.sizes[l];
+    segment += bytes;
   }
   return low.Open(segment, stream.sizes + stream.levels, stream.low, count);
 }

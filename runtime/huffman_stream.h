@@ -29,7 +29,7 @@ struct HuffmanStream {
   std::vector<size_t> ending;  // leaves that end at each level
   PackedStream low;
 
-  // Checks all that can be checked without reading the payload; returns a status.
+  // Checks all but the levels' bits themselves; returns a status.
   int Open(const osq_huffman& stream, size_t elements);
 
   // Fills the levels' `ones_at` and checks their `zeros`; returns a status.

@@ -24,6 +24,8 @@ int PackedStream::Open(const uint8_t* payload, const int64_t* sizes, int k, size
   for (int i = 0; i < planes.count; ++i) {
     if (sizes[i] < 0 || static_cast<uint64_t>(sizes[i]) != planes.widths[i] * blocks) return OSQ_PLANE_LENGTH;
     plane[i] = payload;
+    const size_t used = planes.widths[i] * count;
+    if (LoadBits(payload, used, 8 * static_cast<size_t>(sizes[i]) - used) != 0) return OSQ_PLANE_UNUSED;
     payload += sizes[i];
   }
   return OSQ_OK;

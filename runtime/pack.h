@@ -17,7 +17,8 @@ struct PackedStream {
   int bits = 0;  // 0 ... 8
   const uint8_t* plane[3] = {};
 
-  // Checks the sizes of the planes, which begin at `payload`, against `count`; returns a status.
+  // Checks the planes, which begin at `payload`: sizes that fit `count`, unused elements that are 0. Returns
+  // a status.
   int Open(const uint8_t* payload, const int64_t* sizes, int k, size_t count);
 
   // Writes (or ORs into) out the elements `first` (a multiple of 8) ... `first` + n - 1.

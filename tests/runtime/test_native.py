@@ -106,6 +106,12 @@ def test_packed_refusals(sizes: list[int], k: int, count: int, words: str) -> No
         native.unpack(np.zeros(3, np.uint8), sizes, k, count)
 
 
+@pytest.mark.parametrize("payload", [[0x76, 0x00, 0x05], [0x36, 0x01, 0x05], [0x36, 0x00, 0x0D]])
+def test_packed_refuses_unused_elements_that_are_not_zero(payload: list[int]) -> None:
+    with pytest.raises(FormatError, match="unused elements"):
+        native.unpack(np.array(payload, np.uint8), [2, 1], 3, 3)
+
+
 def test_pack_refuses_values_that_do_not_fit() -> None:
     with pytest.raises(FormatError, match="does not fit"):
         native.pack(np.array([1, 8], np.uint8), 3)
@@ -125,6 +131,12 @@ def test_huffman_example_of_the_format() -> None:
     assert payload.tobytes() == bytes([0x2A, 0x02])
     assert lists == [EXAMPLE[name] for name in ("sizes", "zeros", "leaves", "starts")]
     assert np.array_equal(native.huffman_decode(**EXAMPLE), leaf)
+
+
+@pytest.mark.parametrize("payload", [[0x6A, 0x02], [0x2A, 0x0A]])
+def test_huffman_refuses_unused_bits_that_are_not_zero(payload: list[int]) -> None:
+    with pytest.raises(FormatError, match="unused bits"):
+        native.huffman_decode(**EXAMPLE | {"payload": np.array(payload, np.uint8)})
 
 
 @settings(deadline=None)
