@@ -49,7 +49,9 @@ def _input(encoded: Encoded, name: str, *dtypes: Any) -> Array:
 def _shape(encoded: Encoded) -> tuple[tuple[int, ...], int]:
     shape = tuple(encoded.attributes.get("shape", ()))
     _require(1 <= len(shape) <= MAX_RANK, "the shape does not have 1 to 32 dimensions")
-    _require(all(0 < d < MAX_ELEMENTS for d in shape), "a dimension is not positive, or has 2^28 elements or more")
+    _require(
+        all(0 < d < MAX_ELEMENTS for d in shape), "a dimension is not positive, or has 2^28 elements or more"
+    )
     total = math.prod(shape)
     _require(total < MAX_ELEMENTS, "the weight has 2^28 elements or more")
     return shape, total
@@ -72,7 +74,7 @@ def _stream(encoded: Encoded, prefix: str, kind: str, count: int, threads: int) 
 
 
 def _check_padding(payload: Array, sizes: list[int], fields: list[tuple[int, int]]) -> None:
-    """The bits after each segment's last element must be 0: a body that reads whole blocks would stumble over them.
+    """The bits after each segment's last element must be 0: a body that reads whole blocks takes them in.
 
     ``fields``: elements and bits an element of each segment, whose lengths have been checked.
     """
@@ -89,8 +91,12 @@ def _scale(encoded: Encoded, spec: Spec, shape: tuple[int, ...]) -> native.Chann
     axes = [i for i, d in enumerate(wanted) if d != 1]
     table, codes = _input(encoded, "scales", np.float32), _input(encoded, "channels", np.uint8)
     axis = axes[0] if axes else next((i for i, d in enumerate(shape) if d == 1), 0)
-    _require(len(axes) <= 1 and wanted[axis] == shape[axis] == len(codes), "the scale does not fit the weight")
-    _require(0 < len(table) <= 256 and bool((np.isfinite(table) & (table > 0)).all()), "a scale is not positive")
+    _require(
+        len(axes) <= 1 and wanted[axis] == shape[axis] == len(codes), "the scale does not fit the weight"
+    )
+    _require(
+        0 < len(table) <= 256 and bool((np.isfinite(table) & (table > 0)).all()), "a scale is not positive"
+    )
     return native.ChannelScale(table, codes, math.prod(shape[:axis]), math.prod(shape[axis + 1 :]))
 
 
@@ -122,14 +128,19 @@ def _scatter(encoded: Encoded, spec: Spec, total: int, threads: int) -> Array:
     if spec.raw:
         values = _raw_values(encoded, spec.values, count)
     else:
-        values = native.lookup(_stream(encoded, "v", spec.values, count, threads), _codebook(encoded, spec.values))
+        values = native.lookup(
+            _stream(encoded, "v", spec.values, count, threads), _codebook(encoded, spec.values)
+        )
     if spec.layout == "Gaps":
         _check_total(encoded, total)
         return native.scatter_gaps(positions, values, total)
     (groups, size), (rows, kept) = _one(encoded, "groups", 2), _one(encoded, "kept", 2)
     _require(rows == groups > 0 and 1 <= kept < size <= 256, "the groups do not fit the weight")
     _require(groups * size == total and groups * kept == count, "the groups do not fit the weight")
-    _require(spec.positions == f"P{max(1, (size - 1).bit_length())}", "the name does not fit the size of the groups")
+    _require(
+        spec.positions == f"P{max(1, (size - 1).bit_length())}",
+        "the name does not fit the size of the groups",
+    )
     return _ungroup(encoded, native.scatter_nm(positions, values, groups, size, kept))
 
 

@@ -1,7 +1,7 @@
 """Runs, in another environment, every model of a folder and compares its outputs with the arrays beside it.
 
-``python run_models.py FOLDER``: FOLDER holds pairs ``x.onnx`` (no inputs) and ``x.npz`` (its outputs, by name). Needs
-NumPy and onnxruntime alone. Prints one line a model; ends with 1 where a bit differs.
+``python run_models.py FOLDER``: FOLDER holds pairs ``x.onnx`` (no inputs) and ``x.npz`` (outputs by name).
+Needs NumPy and onnxruntime alone. Prints one line a model; ends with 1 where a bit differs.
 """
 
 import sys

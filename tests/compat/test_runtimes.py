@@ -1,4 +1,4 @@
-"""Packed models in other releases of onnxruntime, each in an environment of its own, and in its WebAssembly build."""
+"""Packed models in other releases of onnxruntime, each in its own environment, and in WebAssembly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from test_contract import SOURCES
 
 pytestmark = pytest.mark.slow
 
-# The oldest release that takes the bodies' operators, the oldest that the compiler itself needs, and the newest.
+# The oldest release promised to readers, one near what the compiler itself needs, and the newest.
 RELEASES = {"1.20.1": "onnxruntime==1.20.1", "1.23.2": "onnxruntime==1.23.2", "newest": "onnxruntime"}
 CACHE = Path(os.environ.get("ONNXSQUEEZE_COMPAT", Path(tempfile.gettempdir()) / "onnxsqueeze-compat"))
 WEB = "onnxruntime-web@1.23.2"
@@ -32,7 +32,16 @@ def python_with(release: str) -> Path:
     python, done = folder / "bin" / "python", folder / "installed"
     if not done.exists():
         venv.create(folder, with_pip=True, clear=True)
-        command = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", RELEASES[release], "numpy"]
+        command = [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+            RELEASES[release],
+            "numpy",
+        ]
         installed = subprocess.run(command, capture_output=True, text=True, check=False)
         if installed.returncode:
             pytest.skip(f"pip cannot install {RELEASES[release]} here: {installed.stderr[-300:]}")
@@ -68,7 +77,16 @@ def modules_with_web() -> Path:
     done = folder / "installed"
     if not done.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), WEB]
+        command = [
+            "npm",
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--prefix",
+            str(folder),
+            WEB,
+        ]
         installed = subprocess.run(command, capture_output=True, text=True, check=False)
         if installed.returncode:
             pytest.skip(f"npm cannot install {WEB} here: {installed.stderr[-300:]}")

@@ -1,4 +1,4 @@
-"""Packed weights as models that a stock runtime opens, and weights packed under any operator name of the format."""
+"""Packed weights as models that a stock runtime opens, and weights packed under any operator name."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def most_leaves(kind: str) -> int:
 
 
 def some_integers(rng: np.random.Generator, kind: str, count: int) -> Array:
-    """Random integers that a stream of this kind can hold; a Huffman stream's high parts are 0 … L-1, all used."""
+    """Random integers that a stream of this kind can hold; a Huffman stream's high parts are 0 … L-1."""
     depth, bits = split_kind(kind)
     if depth == 0:
         return rng.integers(0, 1 << bits, count).astype(np.uint8)

@@ -25,7 +25,16 @@ SUFFIXES = [("", 0), ("_S", 0), ("_C", 10), ("_C", 11), ("_S_C", 10), ("_S_C", 1
 RAW_SUFFIXES = {"Raw16": SUFFIXES[:1], "Raw64": SUFFIXES[:1]}
 VALUES = [*PACKED, "H4", "H8L2", "H12", "H12L3", "Raw16", "Raw32", "Raw64"]
 DISTANCES = [*PACKED, "H4", "H8", "H12", "H4L2", "H8L3", "H12L4"]
-GROUPS = {"P1": (2,), "P2": (3, 4), "P3": (8, 5), "P4": (16,), "P5": (32, 20), "P6": (64,), "P7": (128,), "P8": (256,)}
+GROUPS = {
+    "P1": (2,),
+    "P2": (3, 4),
+    "P3": (8, 5),
+    "P4": (16,),
+    "P5": (32, 20),
+    "P6": (64,),
+    "P7": (128,),
+    "P8": (256,),
+}
 
 EVEN = [(40,), (8, 1), (16, 25), (2, 3, 4, 1, 5), (64, 3, 3, 3), (1, 2000)]
 ODD = [(13,), (5, 1), (3, 5, 7), (1, 3, 1, 1, 5), (2, 2, 25, 3, 7), (999,), (33, 31)]
@@ -95,7 +104,11 @@ def awkward_weights() -> Iterator[tuple[str, Array, Note]]:
     yield "zeros that are -0.0", np.where(rng.random((40, 41)) < 0.9, -0.0, 3.0).astype(np.float32), coded
     for dtype in (np.float16, np.float32, np.float64):
         distinct = np.arange(-128, 128).astype(dtype) / 8
-        yield f"256 distinct {dtype.__name__}", rng.permutation(np.resize(distinct, 2560)).reshape(40, 64), plain
+        yield (
+            f"256 distinct {dtype.__name__}",
+            rng.permutation(np.resize(distinct, 2560)).reshape(40, 64),
+            plain,
+        )
         skewed = distinct[np.clip(rng.normal(128, 9, (50, 61)).round().astype(int), 0, 255)]
         yield f"bell of {dtype.__name__}", skewed, coded
         yield f"sparse bell of {dtype.__name__}", skewed * (rng.random(skewed.shape) < 0.2) + dtype(0), coded
@@ -113,7 +126,11 @@ def awkward_weights() -> Iterator[tuple[str, Array, Note]]:
         shared = codebook[np.clip(rng.normal(7, 2, (32, 24, 3)).round().astype(int), 0, 14)]
         for keep in (1.0, 0.1):
             kept = (shared * (rng.random(shared.shape) < keep) + np.float32(0)) * scale.broadcast(3)
-            yield f"scaled {dtype.__name__} {keep}", kept.astype(dtype), Note(Sharing(codebook, scale), None, True)
+            yield (
+                f"scaled {dtype.__name__} {keep}",
+                kept.astype(dtype),
+                Note(Sharing(codebook, scale), None, True),
+            )
         pairs = shared.reshape(-1, 4).copy()
         pairs[np.arange(len(pairs)), rng.integers(0, 4, len(pairs))] = 0
         pairs[np.arange(len(pairs)), rng.integers(0, 4, len(pairs))] = 0
@@ -200,7 +217,9 @@ def test_the_tables_cover_the_grammar() -> None:
     assert {s.positions for s in specs if s.layout == "Gaps"} == set(DISTANCES)
     assert {s.values for s in specs if s.layout == "Dense"} == {*PACKED, *HUFFMAN}
     assert {s.values for s in specs if s.layout == "Gaps"} == set(VALUES)
-    assert {(s.positions, s.values) for s in specs if s.layout == "NM"} == set(itertools.product(PACKED, VALUES))
+    assert {(s.positions, s.values) for s in specs if s.layout == "NM"} == set(
+        itertools.product(PACKED, VALUES)
+    )
     for layout in ("Gaps", "NM"):
         found = {(s.raw, s.scaled, s.converted) for s in specs if s.layout == layout}
         assert found == set(itertools.product((False, True), repeat=3)), layout

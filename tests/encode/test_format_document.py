@@ -29,7 +29,10 @@ def section(title: str) -> str:
 def lists(text: str) -> dict[str, list[int]]:
     """``name `1 2 3` `` lists of an example; the payload is in base 16."""
     found = dict(re.findall(r"(payload|\w+) `([0-9A-F ]+)`", text.replace("Payload", "payload")))
-    return {name: [int(item, 16 if name == "payload" else 10) for item in items.split()] for name, items in found.items()}
+    return {
+        name: [int(item, 16 if name == "payload" else 10) for item in items.split()]
+        for name, items in found.items()
+    }
 
 
 def example(title: str) -> dict[str, list[int]]:
@@ -63,14 +66,21 @@ def test_the_gaps_example(decoder: object) -> None:
     text = section("### 4.3")
     weight = [float(item) for item in re.findall(r"weight `([^`]+)`", text)[0].split()]
     stream = example("### 4.3")
-    attributes = {"shape": [len(weight)], "total": [len(weight)], "entries": stream["entries"], "p_sizes": stream["sizes"]}
+    attributes = {
+        "shape": [len(weight)],
+        "total": [len(weight)],
+        "entries": stream["entries"],
+        "p_sizes": stream["sizes"],
+    }
     values = np.array([float(item) for item in re.findall(r"values `([^`]+)`", text)[0].split()], np.float32)
     inputs: dict[str, Array] = {"p": np.array(stream["payload"], np.uint8), "values": values}
     assert decoder(Encoded("Gaps_P2_Raw32", inputs, attributes)).tolist() == weight  # type: ignore[operator]
 
 
 def test_the_table_of_planes() -> None:
-    rows = [line.strip("| ").split("|") for line in section("### 3.1").splitlines() if line.startswith("| k |")]
+    rows = [
+        line.strip("| ").split("|") for line in section("### 3.1").splitlines() if line.startswith("| k |")
+    ]
     planes = next(line for line in section("### 3.1").splitlines() if line.startswith("| planes"))
     table = zip(rows[0][1:], planes.strip("| ").split("|")[1:], strict=True)
     assert {int(k): tuple(int(b) for b in bits.split(",")) for k, bits in table} == {
@@ -85,13 +95,26 @@ def test_the_limits() -> None:
     assert f"`{DOMAIN}` in `opset_import` | {VERSION};" in TEXT
 
 
-NAMES = ["Fill", "Dense_P3_S_C_T", "Dense_H4L2", "Gaps_P4_P5", "Gaps_H8_Raw16", "Gaps_P2_H4_S_C", "NM_P2_Raw32_S", "NM_P2_H4"]
+NAMES = [
+    "Fill",
+    "Dense_P3_S_C_T",
+    "Dense_H4L2",
+    "Gaps_P4_P5",
+    "Gaps_H8_Raw16",
+    "Gaps_P2_H4_S_C",
+    "NM_P2_Raw32_S",
+    "NM_P2_H4",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_tables_of_inputs_and_attributes_are_complete(name: str) -> None:
-    documented = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", section("### Attributes"), re.M))))
-    encoded, _ = Packer(name, 1).pack((8, 25) if name.startswith("Dense") and "T" not in name else (8, 9, 3), 10)
+    documented = set(
+        re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", section("### Attributes"), re.M)))
+    )
+    encoded, _ = Packer(name, 1).pack(
+        (8, 25) if name.startswith("Dense") and "T" not in name else (8, 9, 3), 10
+    )
     assert set(encoded.attributes) <= documented
     assert set(function(name, 13).attribute) <= documented, "a body reads an attribute that is not documented"
     assert set(function(name, 13).attribute) <= set(encoded.attributes) | {"to"}

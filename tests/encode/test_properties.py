@@ -1,4 +1,4 @@
-"""What holds for every weight: exact, never larger than dense, honest about its size, close to Huffman's bound."""
+"""What holds for every weight: exact, smaller than dense, honest about its size, close to Huffman's bound."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ properties = settings(deadline=None, max_examples=120)
 
 @st.composite
 def weights(draw: st.DrawFn) -> tuple[Array, Note]:
-    """A weight of any type, sparsity and number of distinct values, scaled or grouped or not, and its note."""
+    """A weight of any type, sparsity and number of distinct values, maybe scaled or grouped, and its note."""
     rng = np.random.default_rng(draw(seeds))
     dtype, shape = draw(dtypes), draw(shapes)
     distinct = draw(st.integers(1, 300))
@@ -39,7 +39,9 @@ def weights(draw: st.DrawFn) -> tuple[Array, Note]:
         codebook = np.unique((rng.standard_normal(distinct) * 2.0**exponent).astype(np.float32))
     skew = draw(st.sampled_from([1.0, 3.0]))
     indices = (rng.random(shape) ** skew * len(codebook)).astype(int)
-    values = codebook[indices] * (rng.random(shape) < draw(st.sampled_from([1.0, 0.9, 0.5, 0.1, 0.01]))) + np.float32(0)
+    values = codebook[indices] * (
+        rng.random(shape) < draw(st.sampled_from([1.0, 0.9, 0.5, 0.1, 0.01]))
+    ) + np.float32(0)
     sharing = Sharing(codebook) if len(codebook) <= 256 and draw(st.booleans()) else None
     if sharing is not None and draw(st.booleans()):
         axis = draw(st.integers(0, len(shape) - 1))
@@ -164,14 +166,17 @@ def huffman_bits(counts: Array) -> int:
 
 
 def best_bits_by_search(counts: list[int], limit: int) -> int:
-    """The cheapest complete code of bounded length, by trying all length profiles; for a handful of symbols."""
+    """The cheapest complete code of bounded length, by trying all length profiles; for few symbols."""
     ordered = sorted(counts, reverse=True)
 
     def search(i: int, shortest: int, room: Fraction) -> float:
         if i == len(ordered):
             return 0.0 if room >= 0 else float("inf")
         tries = (bits for bits in range(shortest, limit + 1) if Fraction(1, 1 << bits) <= room)
-        return min((ordered[i] * b + search(i + 1, b, room - Fraction(1, 1 << b)) for b in tries), default=float("inf"))
+        return min(
+            (ordered[i] * b + search(i + 1, b, room - Fraction(1, 1 << b)) for b in tries),
+            default=float("inf"),
+        )
 
     return int(search(0, 1, Fraction(1)))
 
@@ -212,15 +217,17 @@ def test_more_symbols_than_codes_are_refused() -> None:
         code_lengths(np.ones(5, np.int64), 2)
 
 
-@given(hnp.arrays(np.int64, st.integers(1, 256), elements=st.integers(0, 3000) | st.sampled_from([0, 1, 10**6])))
+@given(
+    hnp.arrays(np.int64, st.integers(1, 256), elements=st.integers(0, 3000) | st.sampled_from([0, 1, 10**6]))
+)
 @properties
 def test_codes_are_legal(counts: Array) -> None:
-    """What FORMAT.md asks of a code: 2 … 256 leaves with their low bits, lengths in order, all leaves used."""
+    """What FORMAT.md asks of a code: 2 … 256 leaves with their low bits, in order, all leaves used."""
     counts = counts if counts.any() else counts + 1
     for code in (code_for_indices(counts), *(code_for_distances(counts, low) for low in range(8))):
         if code is not None:
             leaves = len(code.counts)
-            assert 2 <= leaves and leaves << code.low <= 256 and code.depth <= 12
+            assert leaves >= 2 and leaves << code.low <= 256 and code.depth <= 12
             assert (np.diff(code.lengths) >= 0).all() and (code.counts > 0).all() and kraft(code.lengths) == 1
             assert int(code.counts.sum()) == int(counts.sum())
     for plan in (plan_indices(counts, True), plan_distances(counts, True)):

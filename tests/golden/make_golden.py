@@ -1,7 +1,7 @@
 """Makes the golden files: ``python tests/golden/make_golden.py --force``.
 
-They are what the first release wrote, and later releases must read. Make them again only for a new format version,
-or where an encoder is meant to choose other bytes; then say so in the commit.
+They are what the first release wrote, and later releases must read. Make them again only for a new format
+version, or where an encoder is meant to choose other bytes; then say so in the commit.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def dense_values(name: str) -> Array:
         "dense_scaled_half": lambda: scaled.astype(np.float16),
         "dense_double": lambda: shared[:41, :71].astype(np.float64),
         "gaps_raw": lambda: ramp * gaps(ramp.shape, 6) + np.float32(0),
-        "gaps_huffman": lambda: (np.arange(1, 4321, dtype=np.float16).reshape(60, 72) * runs),
+        "gaps_huffman": lambda: np.arange(1, 4321, dtype=np.float16).reshape(60, 72) * runs,
         "nm_raw": lambda: halves * (np.arange(40, dtype=np.float32)[:, None, None] * np.float32(0.013) + 1),
         "nm_shared": lambda: halves,
     }
@@ -91,7 +91,9 @@ def model_of(encoded: Encoded, dense: Array) -> onnx.ModelProto:
     """y = the weight."""
     node, tensors = to_node(encoded, "weight", "0.")
     output = helper.make_tensor_value_info("y", helper.np_dtype_to_tensor_dtype(dense.dtype), dense.shape)
-    graph = helper.make_graph([node, helper.make_node("Identity", ["weight"], ["y"])], "golden", [], [output], tensors)
+    graph = helper.make_graph(
+        [node, helper.make_node("Identity", ["weight"], ["y"])], "golden", [], [output], tensors
+    )
     return helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, VERSION)],

@@ -1,4 +1,4 @@
-"""Files that a release wrote: today's code reads them bit for bit, writes the same, and refuses the bad ones."""
+"""Files that a release wrote: today's code reads them bit for bit, writes the same, refuses the bad."""
 
 from __future__ import annotations
 
@@ -74,8 +74,12 @@ def test_encoding_gives_the_same_bytes(name: str) -> None:
     """Bodies may improve; nodes and tensors may change only on purpose, see make_golden.py."""
     model, dense = stored(name)
     node, tensors = to_node(encode(name, dense), "weight", "0.")
-    assert node.SerializeToString(deterministic=True) == model.graph.node[0].SerializeToString(deterministic=True)
-    assert [t.SerializeToString() for t in tensors] == [t.SerializeToString() for t in model.graph.initializer]
+    assert node.SerializeToString(deterministic=True) == model.graph.node[0].SerializeToString(
+        deterministic=True
+    )
+    assert [t.SerializeToString() for t in tensors] == [
+        t.SerializeToString() for t in model.graph.initializer
+    ]
 
 
 @pytest.mark.parametrize("name", BAD)
