@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Models with more dense bytes than these are verified without folding (slower, but memory stays bounded by the
 # largest tensor), or, beyond the second, tensor by tensor only, unless inputs are given.
-FRUGAL_FROM, RUN_UP_TO = 64 << 20, 2 << 30
+FRUGAL_FROM, RUN_UP_TO = 16 << 20, 2 << 30
 
 
 @dataclass(frozen=True)
