@@ -226,7 +226,7 @@ def _terminate(number: int, frame: Any) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code: 0, 1 (error), 2 (usage), 130 (interrupted)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    command = COMMANDS.get(given[0], None) if given else None
+    command = COMMANDS.get(given[0]) if given else None
     parsed = command(given[1:]) if command else _compress(given)
     signal.signal(signal.SIGTERM, _terminate)
     try:

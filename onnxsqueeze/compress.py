@@ -122,7 +122,9 @@ class _Job:
         if not parent.is_dir():
             raise ModelError(f"folder '{parent}' of the output does not exist; create it first")
         if self.output.exists() and self.output.samefile(self.source):
-            raise ModelError(f"output '{self.output}' is the input itself; give another name, the input is never changed")
+            raise ModelError(
+                f"output '{self.output}' is the input itself; give another name, the input is never changed"
+            )
         if self.output.suffix != ".onnx":
             raise ModelError(f"output '{self.output}' must end in .onnx")
         if not os.access(parent, os.W_OK) or (self.output.exists() and not os.access(self.output, os.W_OK)):
@@ -159,9 +161,7 @@ def _feeds(inputs: Any) -> tuple[Sequence[Mapping[str, Any]] | None, str]:
     return list(inputs), "given inputs"
 
 
-def _draft(
-    job: _Job, passes: str | None, context: Context, inline: bool
-) -> tuple[str, list[Step], list[Packed], Path]:
+def _draft(job: _Job, passes: str | None, context: Context, inline: bool) -> tuple[str, list[Step], list[Packed], Path]:
     """Runs the pipeline and writes the result into the job's folder."""
     from onnxsqueeze.model import Model
     from onnxsqueeze.passes import DEFAULT, PASSES
@@ -241,5 +241,3 @@ def _put(draft: Path, output: Path) -> None:
     finally:
         for temporary, _ in staged:
             temporary.unlink(missing_ok=True)
-
-

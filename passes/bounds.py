@@ -67,8 +67,10 @@ def channel_mean_squares(values: Array, axis: int | None) -> Array:
     """Mean square of each channel, float64 [channels]; one channel where ``axis`` is None."""
     if axis is None:
         return np.array([np.mean(np.square(values, dtype=np.float64))])
-    sums = np.einsum(values, list(range(values.ndim)), values, list(range(values.ndim)), [axis % values.ndim], dtype=np.float64)
-    return sums / (values.size / values.shape[axis])
+    axes = list(range(values.ndim))
+    sums: Array = np.einsum(values, axes, values, axes, [axis % values.ndim], dtype=np.float64)
+    means: Array = sums / (values.size / values.shape[axis])
+    return means
 
 
 def channel_squares(values: Array, axis: int | None) -> Array:

@@ -17,9 +17,7 @@ from onnxsqueeze.model.tensors import FLOATS, little_bytes
 from onnxsqueeze.model.weights import find
 
 Doubles = npt.NDArray[np.float64]
-SAME_RANK = frozenset(
-    {"Relu", "LeakyRelu", "Sigmoid", "Tanh", "Clip", "Dropout", "Identity", "Cast", "Softmax"}
-)
+SAME_RANK = frozenset({"Relu", "LeakyRelu", "Sigmoid", "Tanh", "Clip", "Dropout", "Identity", "Cast", "Softmax"})
 
 
 @dataclass(frozen=True, eq=False)

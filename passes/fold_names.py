@@ -45,9 +45,7 @@ def _rename(wiring: Edges, scope: Scope, node: NodeProto) -> bool:
     maker.output[list(maker.output).index(source[1])] = target[1]
     for site in sites:
         site.node.input[site.input] = target[1]
-    wiring.users.setdefault(target, []).extend(
-        site for site in wiring.users.pop(source) if site.node is not node
-    )
+    wiring.users.setdefault(target, []).extend(site for site in wiring.users.pop(source) if site.node is not node)
     wiring.producers[target] = wiring.producers.pop(source)
     if source in wiring.constants:
         wiring.constants[target] = wiring.constants.pop(source)

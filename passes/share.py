@@ -25,7 +25,7 @@ SCALE_STEPS = 2  # scales are powers of two to the 1/SCALE_STEPS
 
 @dataclass(frozen=True)
 class Share:
-    """Weight sharing by 1-D k-means. With `bits`: 2**bits values a tensor. Without: the fewest coded bits within `error`.
+    """Weight sharing by 1-D k-means. With `bits`: 2**bits values a tensor; else the fewest coded bits within `error`.
 
     `error` bounds the whole model: tensor t of n_t weights may have a relative error of error * sqrt(n_t / N),
     measured per output channel and averaged (root mean square), so that the squares add up to error**2.

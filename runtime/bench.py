@@ -117,9 +117,7 @@ def bench_case(case: Case, values: Floats, threads: int, rounds: int) -> str:
     cells = [f"{case.clusters:5} clusters, w = {case.low}", f"{bits[0]:7.2f} {bits[1]:8.2f}"]
     for what in ("decode", "encode"):
         one, many, other = best[what], best[f"{what} many"], best[f"zstd {what}"]
-        cells.append(
-            " ".join(_rate(count, seconds) for seconds in (one, many, other)) + f" {other / one:6.2f}x"
-        )
+        cells.append(" ".join(_rate(count, seconds) for seconds in (one, many, other)) + f" {other / one:6.2f}x")
     return " | ".join(cells)
 
 
@@ -149,9 +147,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(prog="python -m onnxsqueeze.runtime.bench", description=__doc__)
     parser.add_argument("--elements", type=int, default=38_000_000, help="symbols a case")
-    parser.add_argument(
-        "--threads", type=int, default=min(4, os.cpu_count() or 1), help="for the second columns"
-    )
+    parser.add_argument("--threads", type=int, default=min(4, os.cpu_count() or 1), help="for the second columns")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, of which the best one counts")
     options = parser.parse_args(arguments)
     values = gaussian_floats(options.elements)

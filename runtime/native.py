@@ -251,9 +251,7 @@ def _finish(name: str, count: int, scale: ChannelScale | None, dtype: Any, *argu
     return out
 
 
-def lookup(
-    indices: Bytes, codebook: Floats, scale: ChannelScale | None = None, dtype: Any = "float32"
-) -> Array:
+def lookup(indices: Bytes, codebook: Floats, scale: ChannelScale | None = None, dtype: Any = "float32") -> Array:
     """``codebook[indices]``, scaled in float32, then converted to float32, float16 or float64; flat."""
     flat, book = _flat(indices, "uint8"), _flat(codebook, "float32")
     arguments = (flat.ctypes.data, len(flat), book.ctypes.data, len(book))

@@ -24,7 +24,10 @@ PLACE = "onnxsqueeze-in-memory"  # stands where a file name would; nothing of th
 
 
 def load(
-    path: str | os.PathLike[str], sess_options: Any = None, providers: Sequence[Any] | None = None, threads: int | None = None
+    path: str | os.PathLike[str],
+    sess_options: Any = None,
+    providers: Sequence[Any] | None = None,
+    threads: int | None = None,
 ) -> Any:
     """Opens a model, packed by onnxsqueeze or not, as a plain ``onnxruntime.InferenceSession``.
 

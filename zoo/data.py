@@ -143,9 +143,7 @@ def pillow() -> Any:
 def _line(random: np.random.Generator) -> Line:
     pil = pillow()
     text = _text(random)
-    font = pil.ImageFont.truetype(
-        str(obtain(FONTS[random.integers(len(FONTS))])), int(random.integers(18, 44))
-    )
+    font = pil.ImageFont.truetype(str(obtain(FONTS[random.integers(len(FONTS))])), int(random.integers(18, 44)))
     left, top, right, bottom = (int(edge) for edge in font.getbbox(text))
     margin = int(random.integers(3, 9))
     paper = tuple(int(value) for value in random.integers(200, 256, 3))
@@ -154,9 +152,7 @@ def _line(random: np.random.Generator) -> Line:
         paper, ink = ink, paper
     image = pil.Image.new("RGB", (right - left + 2 * margin, bottom - top + 2 * margin), paper)
     pil.ImageDraw.Draw(image).text((margin - left, margin - top), text, fill=ink, font=font)
-    pixels = np.asarray(image, np.float32) + random.normal(
-        0, random.uniform(0, 8), (image.height, image.width, 1)
-    )
+    pixels = np.asarray(image, np.float32) + random.normal(0, random.uniform(0, 8), (image.height, image.width, 1))
     return Line(pixels.clip(0, 255).astype(np.uint8), text)
 
 
@@ -222,7 +218,4 @@ def tune(seed: int = 0) -> Tune:
 def photographs() -> list[tuple[Image, int]]:
     """Twenty ImageNet photographs, most of 512 x 512, each with its class from 0 to 999."""
     pil = pillow()
-    return [
-        (pil.Image.open(path).convert("RGB"), int(path.stem.rpartition("_")[2]))
-        for path in map(obtain, IMAGES)
-    ]
+    return [(pil.Image.open(path).convert("RGB"), int(path.stem.rpartition("_")[2])) for path in map(obtain, IMAGES)]

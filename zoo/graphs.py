@@ -39,22 +39,16 @@ class _Random(Net):
     def conv(self, value: str, inputs: int, outputs: int, size: int, stride: int = 1, pad: int = 0) -> str:
         """Convolution with bias."""
         weights = [self._drawn((outputs, inputs, size, size)), self._zeros(outputs)]
-        return self.add(
-            "Conv", value, *weights, kernel_shape=[size] * 2, strides=[stride] * 2, pads=[pad] * 4
-        )
+        return self.add("Conv", value, *weights, kernel_shape=[size] * 2, strides=[stride] * 2, pads=[pad] * 4)
 
-    def normal_conv(
-        self, value: str, inputs: int, outputs: int, size: int, stride: int = 1, scale: float = 1
-    ) -> str:
+    def normal_conv(self, value: str, inputs: int, outputs: int, size: int, stride: int = 1, scale: float = 1) -> str:
         """Convolution without bias, then batch normalization of neutral statistics."""
         kernel = self._drawn((outputs, inputs, size, size))
         shape = {"kernel_shape": [size] * 2, "strides": [stride] * 2, "pads": [size // 2] * 4}
         value = self.add("Conv", value, kernel, **shape)
         kinds = {"scale": scale, "bias": 0, "mean": 0, "variance": 1}
         name = f"layer{self._layers}"
-        names = [
-            self.weight(f"{name}.{kind}", np.full(outputs, fill, np.float32)) for kind, fill in kinds.items()
-        ]
+        names = [self.weight(f"{name}.{kind}", np.full(outputs, fill, np.float32)) for kind, fill in kinds.items()]
         return self.add("BatchNormalization", value, *names)
 
     def gemm(self, value: str, inputs: int, outputs: int) -> str:
@@ -63,9 +57,7 @@ class _Random(Net):
 
     def pool(self, value: str, size: int, stride: int, pad: int = 0, ceil: int = 0) -> str:
         """Maximum over squares."""
-        return self.add(
-            "MaxPool", value, kernel_shape=[size] * 2, strides=[stride] * 2, pads=[pad] * 4, ceil_mode=ceil
-        )
+        return self.add("MaxPool", value, kernel_shape=[size] * 2, strides=[stride] * 2, pads=[pad] * 4, ceil_mode=ceil)
 
     def head(self, value: str, widths: tuple[int, ...]) -> str:
         """Flatten, then fully connected layers with ReLU between."""
@@ -108,9 +100,7 @@ def squeezenet(seed: int = 0) -> onnx.ModelProto:
     value, inputs = net.pool(net.add("Relu", net.conv("image", 3, 96, 7, stride=2)), 3, 2), 96
     for number, squeeze in enumerate((16, 16, 32, 32, 48, 48, 64, 64)):
         value = net.add("Relu", net.conv(value, inputs, squeeze, 1))
-        sides = [
-            net.add("Relu", net.conv(value, squeeze, 4 * squeeze, size, pad=size // 2)) for size in (1, 3)
-        ]
+        sides = [net.add("Relu", net.conv(value, squeeze, 4 * squeeze, size, pad=size // 2)) for size in (1, 3)]
         value, inputs = net.add("Concat", *sides, axis=1), 8 * squeeze
         if number in (2, 6):
             value = net.pool(value, 3, 2, ceil=1)
@@ -128,9 +118,7 @@ def resnet50(seed: int = 0) -> onnx.ModelProto:
             side = value if block else net.normal_conv(value, inputs, 4 * width, 1, stride)
             value = net.add("Relu", net.normal_conv(value, inputs, width, 1))
             value = net.add("Relu", net.normal_conv(value, width, width, 3, stride))
-            value = net.add(
-                "Relu", net.add("Add", net.normal_conv(value, width, 4 * width, 1, scale=0.25), side)
-            )
+            value = net.add("Relu", net.add("Add", net.normal_conv(value, width, 4 * width, 1, scale=0.25), side))
             inputs = 4 * width
     value = net.head(net.add("GlobalAveragePool", value), (2048, 1000))
     return net.model("resnet50", "image", (3, 224, 224), value, 1000)
@@ -158,9 +146,7 @@ def wide(parameters: int, path: Path, seed: int = 0) -> None:
     data = path.with_name(path.name + ".data")
     with data.open("wb") as file:
         for layer, count in enumerate(rows):
-            tensor = TensorProto(
-                name=f"layer{layer}.weight", data_type=TensorProto.FLOAT, dims=[count, width]
-            )
+            tensor = TensorProto(name=f"layer{layer}.weight", data_type=TensorProto.FLOAT, dims=[count, width])
             tensor.data_location = TensorProto.EXTERNAL
             place = {"location": data.name, "offset": str(file.tell()), "length": str(4 * count * width)}
             for key, text in place.items():

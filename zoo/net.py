@@ -31,9 +31,7 @@ class Net:
         self.weights.append(numpy_helper.from_array(np.ascontiguousarray(values, np.float32), name))
         return name
 
-    def model(
-        self, name: str, source: str, shape: tuple[int, ...], result: str, classes: int
-    ) -> onnx.ModelProto:
+    def model(self, name: str, source: str, shape: tuple[int, ...], result: str, classes: int) -> onnx.ModelProto:
         """The finished model; the batch dimension is free."""
         graph = helper.make_graph(
             self.nodes,

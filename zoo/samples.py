@@ -66,9 +66,7 @@ def classification_input(photograph: Image) -> Feed:
 
 def _resized(image: NDArray[np.uint8], width: int, height: int) -> Floats:
     pil = data.pillow()
-    return np.asarray(
-        pil.Image.fromarray(image).resize((width, height), pil.Image.Resampling.BILINEAR), np.float32
-    )
+    return np.asarray(pil.Image.fromarray(image).resize((width, height), pil.Image.Resampling.BILINEAR), np.float32)
 
 
 def _imagenet(pixels: Floats) -> Floats:
@@ -100,16 +98,12 @@ def _photographs(prepare: Callable[[Image], Feed]) -> Callable[[int, int], list[
 
 def _digits(count: int, seed: int) -> list[Feed]:
     images, _ = data.mnist(train=True)
-    return [
-        digit_input(images[[pick]]) for pick in np.random.default_rng(seed).integers(len(images), size=count)
-    ]
+    return [digit_input(images[[pick]]) for pick in np.random.default_rng(seed).integers(len(images), size=count)]
 
 
 def _open_nsfw(photograph: Image) -> Feed:
     pixels = np.asarray(photograph.resize((256, 256), 2).crop((16, 16, 240, 240)), np.float32)
-    return {
-        "input:0": np.ascontiguousarray((pixels[:, :, ::-1] - np.array([104, 117, 123], np.float32))[None])
-    }
+    return {"input:0": np.ascontiguousarray((pixels[:, :, ::-1] - np.array([104, 117, 123], np.float32))[None])}
 
 
 def _tumor(photograph: Image) -> Feed:
@@ -219,9 +213,7 @@ def _stacked(count: int, seed: int) -> list[Feed]:
     for feed in _thai(count, seed):
         start = deepcut.run(None, feed)[0].ravel()
         norm = np.hypot(start, 1 - start)
-        entropy = -sum(
-            part * np.log(np.clip(part, 1e-15, None)) for part in (start / norm, (1 - start) / norm)
-        )
+        entropy = -sum(part * np.log(np.clip(part, 1e-15, None)) for part in (start / norm, (1 - start) / norm))
         extra = np.zeros((len(start), 21), np.float32)
         extra[:, :4] = np.stack([entropy, start, start > 0.5, np.append(start[1:], 1) > 0.5], axis=1)
         feeds.append({"input1": feed["input_1"], "input2": feed["input_2"], "input3": extra})
@@ -234,10 +226,7 @@ def _chosen(sentences: tuple[str, ...], count: int, seed: int) -> list[str]:
 
 
 def _music(count: int, seed: int) -> list[Feed]:
-    return [
-        {"serving_default_input_2:0": data.tune(seed + number).samples[None, :, None]}
-        for number in range(count)
-    ]
+    return [{"serving_default_input_2:0": data.tune(seed + number).samples[None, :, None]} for number in range(count)]
 
 
 _SAMPLES: dict[str, tuple[str, Callable[[int, int], list[Feed]]]] = {

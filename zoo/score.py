@@ -51,9 +51,7 @@ def score(name: str, model: str | Path | onnxruntime.InferenceSession, limit: in
     return scores(name, model, limit)[0]
 
 
-def scores(
-    name: str, model: str | Path | onnxruntime.InferenceSession, limit: int | None = None
-) -> list[Score]:
+def scores(name: str, model: str | Path | onnxruntime.InferenceSession, limit: int | None = None) -> list[Score]:
     """All metrics of the named zoo model, the main one first."""
     scorer = entry(name).score
     if scorer is None:
@@ -92,14 +90,8 @@ def _digits(session: Any, limit: int | None) -> list[Score]:
 
 def _images(session: Any, limit: int | None) -> list[Score]:
     photographs = data.photographs()[:limit]
-    right = sum(
-        _first(session, classification_input(photo)).argmax() == label for photo, label in photographs
-    )
-    return [
-        Score(
-            "ImageNet top-1 accuracy on 20 photographs", _percent(right, len(photographs)), len(photographs)
-        )
-    ]
+    right = sum(_first(session, classification_input(photo)).argmax() == label for photo, label in photographs)
+    return [Score("ImageNet top-1 accuracy on 20 photographs", _percent(right, len(photographs)), len(photographs))]
 
 
 def _text(session: Any, limit: int | None) -> list[Score]:
@@ -135,12 +127,8 @@ def _distance(one: str, other: str) -> int:
 
 def _orientation(session: Any, limit: int | None) -> list[Score]:
     lines = data.lines(100 if limit is None else (limit + 1) // 2, seed=2)
-    turned = [
-        (turn, np.ascontiguousarray(np.rot90(line.image, 2 * turn))) for line in lines for turn in (0, 1)
-    ]
-    right = sum(
-        int(_first(session, orientation_input(image)).argmax()) == turn for turn, image in turned[:limit]
-    )
+    turned = [(turn, np.ascontiguousarray(np.rot90(line.image, 2 * turn))) for line in lines for turn in (0, 1)]
+    right = sum(int(_first(session, orientation_input(image)).argmax()) == turn for turn, image in turned[:limit])
     return [
         Score(
             "orientation accuracy on rendered lines",
@@ -177,9 +165,7 @@ def _speech_by_frame(session: Any, samples: data.Floats, number: int) -> Iterato
 
 def _speech_by_sequence(session: Any, samples: data.Floats, number: int) -> Iterator[float]:
     state = np.zeros((1, 1, 128), np.float32)
-    yield from session.run(["speech_probs"], {"input": speech_frames(samples), "h": state, "c": state})[
-        0
-    ].ravel()
+    yield from session.run(["speech_probs"], {"input": speech_frames(samples), "h": state, "c": state})[0].ravel()
 
 
 def _notes(session: Any, limit: int | None) -> list[Score]:

@@ -8,9 +8,7 @@ from onnxsqueeze.zoo.data import Floats
 
 _REACH = 10
 _UNKNOWN = "\0"
-_THAI = "".join(
-    map(chr, (*range(0xE01, 0xE26), *range(0xE27, 0xE3B), *range(0xE40, 0xE4E), *range(0xE50, 0xE5A)))
-)
+_THAI = "".join(map(chr, (*range(0xE01, 0xE26), *range(0xE27, 0xE3B), *range(0xE40, 0xE4E), *range(0xE50, 0xE5A))))
 _CHARACTERS = (
     "\n !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_abcdefghijklmno"
     f"{_UNKNOWN}pqrstuvwxyz}}~{_THAI}‘’\ufeff"

@@ -78,9 +78,7 @@ def export(net: nn.Sequential, name: str, error: float) -> onnx.ModelProto:
         weights,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    helper.set_model_props(
-        model, {"test_error_percent": f"{error:.2f}", "data": "MNIST test set, 10,000 digits"}
-    )
+    helper.set_model_props(model, {"test_error_percent": f"{error:.2f}", "data": "MNIST test set, 10,000 digits"})
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -92,13 +90,9 @@ def _node(layer: nn.Module, inputs: list[str], output: str) -> onnx.NodeProto:
         case nn.Conv2d():
             return helper.make_node("Conv", inputs, [output], name=output, kernel_shape=[5, 5])
         case nn.MaxPool2d():
-            return helper.make_node(
-                "MaxPool", inputs, [output], name=output, kernel_shape=[2, 2], strides=[2, 2]
-            )
+            return helper.make_node("MaxPool", inputs, [output], name=output, kernel_shape=[2, 2], strides=[2, 2])
         case _:
-            return helper.make_node(
-                type(layer).__name__.replace("ReLU", "Relu"), inputs, [output], name=output
-            )
+            return helper.make_node(type(layer).__name__.replace("ReLU", "Relu"), inputs, [output], name=output)
 
 
 def _tensors(train: bool) -> tuple[torch.Tensor, torch.Tensor]:

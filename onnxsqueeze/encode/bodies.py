@@ -108,9 +108,7 @@ class _Body:
     def fields(self, bits: int, shift: int = 0) -> str:
         """Table [256 + guards, 8 / bits]: the fields of each byte, times 2**shift; int32."""
         divisors = self.constant([1 << (bits * i) for i in range(8 // bits)], np.int32)
-        table = self.op(
-            "Mod", self.op("Div", self.bytes_column(), divisors), self.constant(1 << bits, np.int32)
-        )
+        table = self.op("Mod", self.op("Div", self.bytes_column(), divisors), self.constant(1 << bits, np.int32))
         return self.op("Mul", table, self.constant(1 << shift, np.int32)) if shift else table
 
     def planes(self, segments: Sequence[str], bits: int) -> str:
@@ -146,7 +144,9 @@ def _leaf_runs(body: _Body, prefix: str, count: str, depth: int, low: int) -> li
     """R_1 … R_D as uint8, leaf numbers times 2**low: steps at ``starts``, summed up."""
     starts = body.attribute(f"{prefix}_starts")
     zeros = body.op("ConstantOfShape", body.attribute(count), value=helper.make_tensor("", TensorProto.INT32, [1], [0]))
-    ones = body.op("ConstantOfShape", body.op("Shape", starts), value=helper.make_tensor("", TensorProto.INT32, [1], [1 << low]))
+    ones = body.op(
+        "ConstantOfShape", body.op("Shape", starts), value=helper.make_tensor("", TensorProto.INT32, [1], [1 << low])
+    )
     steps = body.op("ScatterElements", zeros, starts, ones)
     runs = body.op("CumSum", steps, body.constant(0, np.int64))
     return body.split(body.op("Cast", runs, to=TensorProto.UINT8), f"{prefix}_leaves", depth)
@@ -252,9 +252,7 @@ def _entry_values(body: _Body, kind: str) -> str:
 
 def _zeros(body: _Body, shape: str, kind: str) -> str:
     data_type = RAW_TYPES.get(kind, TensorProto.FLOAT)
-    return body.op(
-        "ConstantOfShape", body.attribute(shape), value=helper.make_tensor("", data_type, [1], [0.0])
-    )
+    return body.op("ConstantOfShape", body.attribute(shape), value=helper.make_tensor("", data_type, [1], [0.0]))
 
 
 def _dense(body: _Body, spec: Spec) -> str:

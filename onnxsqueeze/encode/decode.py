@@ -49,9 +49,7 @@ def _input(encoded: Encoded, name: str, *dtypes: Any) -> Array:
 def _shape(encoded: Encoded) -> tuple[tuple[int, ...], int]:
     shape = tuple(encoded.attributes.get("shape", ()))
     _require(1 <= len(shape) <= MAX_RANK, "the shape does not have 1 to 32 dimensions")
-    _require(
-        all(0 < d < MAX_ELEMENTS for d in shape), "a dimension is not positive, or has 2^28 elements or more"
-    )
+    _require(all(0 < d < MAX_ELEMENTS for d in shape), "a dimension is not positive, or has 2^28 elements or more")
     total = math.prod(shape)
     _require(total < MAX_ELEMENTS, "the weight has 2^28 elements or more")
     return shape, total
@@ -91,12 +89,8 @@ def _scale(encoded: Encoded, spec: Spec, shape: tuple[int, ...]) -> native.Chann
     axes = [i for i, d in enumerate(wanted) if d != 1]
     table, codes = _input(encoded, "scales", np.float32), _input(encoded, "channels", np.uint8)
     axis = axes[0] if axes else next((i for i, d in enumerate(shape) if d == 1), 0)
-    _require(
-        len(axes) <= 1 and wanted[axis] == shape[axis] == len(codes), "the scale does not fit the weight"
-    )
-    _require(
-        0 < len(table) <= 256 and bool((np.isfinite(table) & (table > 0)).all()), "a scale is not positive"
-    )
+    _require(len(axes) <= 1 and wanted[axis] == shape[axis] == len(codes), "the scale does not fit the weight")
+    _require(0 < len(table) <= 256 and bool((np.isfinite(table) & (table > 0)).all()), "a scale is not positive")
     return native.ChannelScale(table, codes, math.prod(shape[:axis]), math.prod(shape[axis + 1 :]))
 
 
@@ -128,9 +122,7 @@ def _scatter(encoded: Encoded, spec: Spec, total: int, threads: int) -> Array:
     if spec.raw:
         values = _raw_values(encoded, spec.values, count)
     else:
-        values = native.lookup(
-            _stream(encoded, "v", spec.values, count, threads), _codebook(encoded, spec.values)
-        )
+        values = native.lookup(_stream(encoded, "v", spec.values, count, threads), _codebook(encoded, spec.values))
     if spec.layout == "Gaps":
         _check_total(encoded, total)
         return native.scatter_gaps(positions, values, total)

@@ -83,7 +83,8 @@ def _high_counts(counts: Counts, low: int, offset: int) -> Counts:
     size = (len(counts) + offset + (1 << low) - 1) >> low
     padded = np.zeros(size << low, np.int64)
     padded[offset : offset + len(counts)] = counts
-    return padded.reshape(size, 1 << low).sum(axis=1)
+    sums: Counts = padded.reshape(size, 1 << low).sum(axis=1)
+    return sums
 
 
 def _split(counts: Counts) -> tuple[int, int]:

@@ -219,7 +219,7 @@ def _nm(values: Array, indexed: Indexed | None, pattern: Pattern, entropy: bool)
     codebook, indices, counts = _nonzero_codebook(indexed, picked, np.ones(len(picked), bool))
     plan = streams.plan_indices(counts, entropy)
     stream = streams.encode(indices, plan)
-    inputs = {"codebook": streams.permute_codebook(codebook, plan), "v": stream.payload}
+    inputs: dict[str, Array] = {"codebook": streams.permute_codebook(codebook, plan), "v": stream.payload}
     attributes |= stream.attributes("v")
     return _nm_candidate(values, indexed.scale, position_plan, positions, inputs, attributes, plan.kind)
 

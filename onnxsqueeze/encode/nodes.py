@@ -55,7 +55,9 @@ def from_node(node: onnx.NodeProto, read: Callable[[str], Array | None]) -> Enco
         if array is None:
             raise FormatError(f"{where}: input '{name}' is not an initializer")
         if array.dtype not in _DTYPES[key] or array.ndim != 1:
-            raise FormatError(f"{where}: input '{name}' must be a vector of {np.dtype(_DTYPES[key][0])}, not {array.dtype}")
+            raise FormatError(
+                f"{where}: input '{name}' must be a vector of {np.dtype(_DTYPES[key][0])}, not {array.dtype}"
+            )
         inputs[key] = array
     attributes, to = {}, 0
     for attribute in node.attribute:

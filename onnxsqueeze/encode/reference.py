@@ -26,9 +26,7 @@ def _require(condition: bool, what: str) -> None:
 
 
 def _segments(payload: Array, sizes: list[int]) -> list[Array]:
-    _require(
-        all(s >= 0 for s in sizes) and sum(sizes) == len(payload), "the segments do not fill the payload"
-    )
+    _require(all(s >= 0 for s in sizes) and sum(sizes) == len(payload), "the segments do not fill the payload")
     return [payload[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
 
 
@@ -47,15 +45,11 @@ def _packed(planes: list[Array], bits: int, count: int) -> Array:
     return result[:count]
 
 
-def _huffman(
-    segments: list[Array], attributes: dict[str, list[int]], depth: int, low: int, count: int
-) -> Array:
+def _huffman(segments: list[Array], attributes: dict[str, list[int]], depth: int, low: int, count: int) -> Array:
     """Section 3.2."""
     zeros, leaves, starts = attributes["zeros"], attributes["leaves"], attributes["starts"]
     _require(len(zeros) == len(leaves) == depth, "zeros or leaves do not have one entry a level")
-    _require(
-        len(segments) == depth + len(PLANE_BITS.get(low, [])), "the number of segments does not fit the name"
-    )
+    _require(len(segments) == depth + len(PLANE_BITS.get(low, [])), "the number of segments does not fit the name")
     bounds = [0, *starts, count]
     _require(1 <= len(starts) <= 255 and (len(starts) + 1) << low <= 256, "too few or too many leaves")
     _require(all(a < b for a, b in pairwise(bounds)), "starts do not increase")
@@ -64,9 +58,7 @@ def _huffman(
     _require({count - size for size in sizes} <= set(bounds), "a level ends inside a leaf")
     for segment, size in zip(segments, sizes[:-1], strict=False):
         _require(len(segment) == (size + 7) // 8, "a level has the wrong length")
-        _require(
-            not np.unpackbits(segment, bitorder="little")[size:].any(), "the unused bits of a level are not 0"
-        )
+        _require(not np.unpackbits(segment, bitorder="little")[size:].any(), "the unused bits of a level are not 0")
     ordered = np.repeat(np.arange(len(starts) + 1), np.diff(bounds))
     below = np.zeros(0, np.int64)
     for level in reversed(range(depth)):
@@ -140,9 +132,7 @@ def _nm(encoded: Encoded, kinds: list[str], total: int) -> Array:
         "the groups do not fit the weight",
     )
     _require(_ints(encoded, "entries", 1) == [groups * kept], "the number of entries does not fit the groups")
-    _require(
-        kinds[0] == f"P{max(1, math.ceil(math.log2(size)))}", "the name does not fit the size of the groups"
-    )
+    _require(kinds[0] == f"P{max(1, math.ceil(math.log2(size)))}", "the name does not fit the size of the groups")
     moved, perm, shape = (_ints(encoded, name) for name in ("moved", "perm", "shape"))
     _require(sorted(perm) == list(range(len(shape))) and len(moved) == len(shape), "perm is no transposition")
     _require([moved[axis] for axis in perm] == shape, "moved and perm do not give the shape")
@@ -158,9 +148,7 @@ def _nm(encoded: Encoded, kinds: list[str], total: int) -> Array:
 def _scaled(encoded: Encoded, weight: Array) -> Array:
     """Section 4.5."""
     table, codes = _input(encoded, "scales", np.float32), _input(encoded, "channels", np.uint8)
-    _require(
-        1 <= len(table) <= 256 and bool((np.isfinite(table) & (table > 0)).all()), "a scale is not positive"
-    )
+    _require(1 <= len(table) <= 256 and bool((np.isfinite(table) & (table > 0)).all()), "a scale is not positive")
     shape = _ints(encoded, "scale_shape", weight.ndim)
     pairs = [(d, full) for d, full in zip(shape, weight.shape, strict=True) if d != 1]
     _require(len(pairs) <= 1 and all(d == full for d, full in pairs), "the scale does not fit the weight")

@@ -120,9 +120,7 @@ def edges(model: ModelProto) -> Edges:
     """Resolves every name of the model."""
     found = Edges(walk(model))
     for scope in found.scopes:
-        given = (
-            {value.name for value in scope.graph.input} if scope.parent else set()
-        )  # set by the outer node
+        given = {value.name for value in scope.graph.input} if scope.parent else set()  # set by the outer node
         found.constants.update(
             ((scope.index, item.name), item) for item in scope.graph.initializer if item.name not in given
         )

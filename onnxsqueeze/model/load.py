@@ -47,9 +47,7 @@ def parse(path: Path) -> ModelProto:
     except OSError as error:
         raise ModelError(f"'{path}' cannot be read: {error.strerror}") from error
     except DecodeError:
-        raise ModelError(
-            f"'{path}' is not an ONNX model, or was cut short; export or download it again"
-        ) from None
+        raise ModelError(f"'{path}' is not an ONNX model, or was cut short; export or download it again") from None
     return model
 
 

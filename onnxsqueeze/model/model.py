@@ -182,9 +182,7 @@ class Model:
         data = target.with_name(target.name + ".data").resolve()
         for tensor in tensors.every_tensor(self.proto):
             if tensors.is_external(tensor) and data == self._file(tensor):
-                raise ModelError(
-                    f"'{data}' holds weights of the model being saved; choose another output name"
-                )
+                raise ModelError(f"'{data}' holds weights of the model being saved; choose another output name")
         save(self.proto, target, self.data, True if external is None and self._external else external)
 
     def data(self, tensor: TensorProto) -> bytes:

@@ -78,12 +78,7 @@ def _shrinks(wiring: Edges, key: Key | None) -> bool:
 
 def _restore_documentation(before: ModelProto, after: ModelProto) -> None:
     """Gives converted nodes the documentation and metadata of the nodes whose outputs they make."""
-    olds = {
-        (scope.path, name): node
-        for scope in walk(before)
-        for node in scope.graph.node
-        for name in node.output
-    }
+    olds = {(scope.path, name): node for scope in walk(before) for node in scope.graph.node for name in node.output}
     for scope in walk(after):
         for node in scope.graph.node:
             old: NodeProto | None = next(

@@ -52,9 +52,7 @@ def save(model: ModelProto, path: Path, read: Read, external: bool | None) -> No
     if external is None:
         external = size > LIMIT
     if not external and size > LIMIT:
-        raise ModelError(
-            f"'{path}' would exceed 2 GB, which no ONNX file may; keep the weights as external data"
-        )
+        raise ModelError(f"'{path}' would exceed 2 GB, which no ONNX file may; keep the weights as external data")
     try:
         if external:
             _save_external(model, path, read, size)
@@ -69,9 +67,7 @@ def _save_external(model: ModelProto, path: Path, read: Read, size: int) -> None
     data_path = path.with_name(path.name + ".data")
     chosen = {id(t): t for t in every_tensor(model) if is_external(t)}
     if size > LIMIT or not chosen:
-        chosen.update(
-            (id(t), t) for t in model.graph.initializer if elements(t) >= 1024 and t.HasField("raw_data")
-        )
+        chosen.update((id(t), t) for t in model.graph.initializer if elements(t) >= 1024 and t.HasField("raw_data"))
     with replacing(data_path) as data:
 
         def divert(tensor: TensorProto) -> TensorProto:

@@ -111,18 +111,12 @@ def external_file(tensor: TensorProto, folder: Path | None, scratch: Path | None
             f"tensor '{tensor.name}' is in external data of an unknown folder; load the model from its path"
         )
     if not location or PurePosixPath(location).is_absolute() or PureWindowsPath(location).drive:
-        raise ModelError(
-            f"external data '{location}' of tensor '{tensor.name}' must be a path relative to the model"
-        )
+        raise ModelError(f"external data '{location}' of tensor '{tensor.name}' must be a path relative to the model")
     path = Path(os.path.realpath(folder / location.replace("\\", "/")))
-    if ".." in PurePosixPath(location.replace("\\", "/")).parts or not path.is_relative_to(
-        os.path.realpath(folder)
-    ):
+    if ".." in PurePosixPath(location.replace("\\", "/")).parts or not path.is_relative_to(os.path.realpath(folder)):
         raise ModelError(f"external data '{location}' of tensor '{tensor.name}' leaves the model's folder")
     if not path.is_file():
-        raise ModelError(
-            f"external data '{location}' of tensor '{tensor.name}' is missing; put it beside the model"
-        )
+        raise ModelError(f"external data '{location}' of tensor '{tensor.name}' is missing; put it beside the model")
     return path
 
 
@@ -145,9 +139,7 @@ def read_external(tensor: TensorProto, folder: Path | None, scratch: Path | None
     except OSError as error:
         raise ModelError(f"external data '{path}' cannot be read: {error.strerror}") from error
     if len(data) != length:
-        raise ModelError(
-            f"external data '{location}' ends before tensor '{tensor.name}'; the file was cut short"
-        )
+        raise ModelError(f"external data '{location}' ends before tensor '{tensor.name}'; the file was cut short")
     return data
 
 
@@ -165,9 +157,7 @@ def check_data(tensor: TensorProto, folder: Path | None) -> None:
         if expected is not None and length is not None and length != expected:
             read_external(tensor, folder, None)
         if offset + (length if length is not None else expected or 0) > size:
-            raise ModelError(
-                f"external data '{location}' ends before tensor '{tensor.name}'; the file was cut short"
-            )
+            raise ModelError(f"external data '{location}' ends before tensor '{tensor.name}'; the file was cut short")
     elif tensor.HasField("raw_data") and expected is not None and len(tensor.raw_data) != expected:
         raise ModelError(
             f"tensor '{tensor.name}' needs {expected} bytes for shape {list(tensor.dims)}, "

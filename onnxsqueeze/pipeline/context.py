@@ -40,13 +40,16 @@ class Silent:
         """Says nothing."""
 
 
+_SILENT = Silent()
+
+
 @dataclass(frozen=True)
 class Context:
     """Seed, calibration inputs or None, progress reporter, workers, and the names of the passes that follow."""
 
     seed: int = 0
     calibration: tuple[dict[str, Any], ...] | None = None
-    progress: Progress = Silent()
+    progress: Progress = _SILENT
     jobs: int = 1
     following: tuple[str, ...] = ()
     notes: Callable[[str], None] = lambda text: None  # receives one line for each thing skipped, with the reason

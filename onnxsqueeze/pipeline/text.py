@@ -25,7 +25,9 @@ def parse(text: str, table: Table) -> tuple[Any, ...]:
     while position < len(text):
         match = _STEP.match(text, position)
         if match is None:
-            raise PipelineError(f"cannot read the pipeline at '{text[position:]}'; write it like prune,share{{bits=5}},huffman")
+            raise PipelineError(
+                f"cannot read the pipeline at '{text[position:]}'; write it like prune,share{{bits=5}},huffman"
+            )
         passes.append(_make(match[1], match[2] or "", table))
         position = match.end()
     if not passes or text.rstrip().endswith(","):

@@ -53,7 +53,8 @@ class UnpackedFile:
 
     def sentence(self) -> str:
         """One line for people."""
-        return f"{self.source}: {self.tensors} weights unpacked, {self.nbytes_before:,} → {self.nbytes_after:,} bytes → {self.output}"
+        sizes = f"{self.nbytes_before:,} → {self.nbytes_after:,} bytes"
+        return f"{self.source}: {self.tensors} weights unpacked, {sizes} → {self.output}"
 
 
 def check_version(model: Model) -> None:
@@ -61,7 +62,8 @@ def check_version(model: Model) -> None:
     for entry in model.proto.opset_import:
         if entry.domain == DOMAIN and entry.version != VERSION:
             raise FormatError(
-                f"the file is in format version {entry.version}, this onnxsqueeze reads version {VERSION}; install a newer one"
+                f"the file is in format version {entry.version}, this onnxsqueeze reads version {VERSION}; "
+                "install a newer one"
             )
 
 

@@ -20,7 +20,8 @@ def pass_facts() -> list[dict[str, Any]]:
             "name": name,
             "summary": " ".join((kind.__doc__ or "").split()),
             "options": [
-                {"name": f.name, "type": str(f.type), "default": option_text(f.default)} for f in dataclasses.fields(kind)
+                {"name": f.name, "type": str(f.type), "default": option_text(f.default)}
+                for f in dataclasses.fields(kind)
             ],
         }
         for name, kind in PASSES.items()

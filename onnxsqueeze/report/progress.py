@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
+from typing import Any
 
 PATIENCE = 1.0  # seconds before a bar appears
 
@@ -16,8 +17,8 @@ class Bars:
 
         self._visible = visible and sys.stderr.isatty()
         self._started = time.perf_counter()
-        self._progress: object | None = None
-        self._task: object | None = None
+        self._progress: Any = None
+        self._task: Any = None
         self._stage, self._steps, self._done = "", 0, 0
 
     def __enter__(self) -> Bars:
@@ -48,22 +49,27 @@ class Bars:
         """The stage is over."""
         self._close_task()
 
-    def _open(self):  # type: ignore[no-untyped-def]  # rich is imported only when a bar is drawn
+    def _open(self) -> Any:  # rich is imported only when a bar is drawn
         if self._progress is None:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
             self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
             self._progress.start()
         return self._progress
 
     def _close_task(self) -> None:
         if self._progress is not None and self._task is not None:
-            self._progress.remove_task(self._task)  # type: ignore[attr-defined]
+            self._progress.remove_task(self._task)
         self._task = None
 
     def _close(self) -> None:
         if self._progress is not None:
-            self._progress.stop()  # type: ignore[attr-defined]
+            self._progress.stop()
             self._progress = None

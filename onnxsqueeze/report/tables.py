@@ -42,7 +42,15 @@ def show(result: Result, console: Console) -> None:
     ]
     console.print(table("Passes", ["pass", "changes", "weights before", "after", "seconds"], steps))
     kinds = [
-        (g.role, g.encoding, f"{g.tensors:,}", f"{g.elements:,}", size(g.nbytes_before), size(g.nbytes_after), ratio(g.nbytes_before, g.nbytes_after))
+        (
+            g.role,
+            g.encoding,
+            f"{g.tensors:,}",
+            f"{g.elements:,}",
+            size(g.nbytes_before),
+            size(g.nbytes_after),
+            ratio(g.nbytes_before, g.nbytes_after),
+        )
         for g in groups(result.weights)
     ]
     console.print(

@@ -93,11 +93,18 @@ def _check_names(session: Any, feeds: Sequence[Feeds], source: str) -> None:
     names = {i.name for i in session.get_inputs()}
     for feed in feeds:
         if missing := sorted(names - set(feed)):
-            raise ModelError(f"{source} has no array for input '{missing[0]}'; it needs one for each of: {', '.join(sorted(names))}")
+            raise ModelError(
+                f"{source} has no array for input '{missing[0]}'; it needs one for each of: {', '.join(sorted(names))}"
+            )
 
 
 def verify(
-    original: Path, compressed: Path, inputs: Sequence[Feeds] | None, source: str = "", seed: int = 0, frugal: bool = False
+    original: Path,
+    compressed: Path,
+    inputs: Sequence[Feeds] | None,
+    source: str = "",
+    seed: int = 0,
+    frugal: bool = False,
 ) -> Verification:
     """Runs both files and compares every output.
 
