@@ -11,7 +11,7 @@ import pytest
 if not find_spec("onnxsqueeze") or not find_spec("onnxsqueeze.passes"):
     raise pytest.UsageError("onnxsqueeze is not installed in this Python; first: pip install -e '.[test]'")
 
-from onnxsqueeze.errors import ModelError  # noqa: E402
+from onnxsqueeze.errors import ModelError
 
 # Without a network, every client should give up soon.
 os.environ.setdefault("PIP_RETRIES", "1")
