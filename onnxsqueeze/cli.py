@@ -243,3 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("onnxsqueeze: out of memory; nothing was written", file=sys.stderr)
         return 1
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

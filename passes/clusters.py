@@ -61,20 +61,67 @@ def initial_centers(data: SortedValues, clusters: int, how: str, seed: int) -> A
 
 
 def kmeans(data: SortedValues, centers: Array) -> Array:
-    """Lloyd's algorithm to its fixed point (or ``MAX_ITERATIONS``): sorted float32 centers; empty clusters vanish."""
+    """Lloyd's algorithm to its fixed point, then as long as it helps: merge two clusters, split another, repeat.
+
+    The moves leave the local optima that a start evenly over the range has on long-tailed values. Returns sorted
+    float32 centers.
+    """
+    wanted = len(centers)
+    best = _lloyd(data, centers, wanted)
+    for _ in range(wanted):
+        moved = _lloyd(data, _without_cheapest(data, best.centers), wanted)
+        if moved.explained <= best.explained * (1 + 1e-9):
+            break
+        best = moved
+    return np.unique(best.centers.astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class _Fixed:
+    """Centers at a fixed point, and the sum of squares that they explain (the higher, the lower the error)."""
+
+    centers: Array
+    explained: float
+
+
+def _lloyd(data: SortedValues, centers: Array, wanted: int) -> _Fixed:
+    """Lloyd's iterations; clusters that are missing or run empty are given halves of wide, full cells."""
     previous: Array | None = None
-    for _ in range(MAX_ITERATIONS):
+    for iteration in range(MAX_ITERATIONS):
         ends = data.cell_ends(centers)
         if previous is not None and np.array_equal(ends, previous):
             break
         previous = ends
         counts = np.diff(ends, prepend=0)
-        sums = data.sums(ends)
-        if not counts.all():
-            centers, previous = sums[counts > 0] / counts[counts > 0], None
-        else:
-            centers = sums / counts
-    return np.unique(centers.astype(np.float32))
+        used = counts > 0
+        sums = data.sums(ends)[used]
+        explained = float((sums**2 / counts[used]).sum())
+        centers = sums / counts[used]
+        if len(centers) < wanted and iteration < MAX_ITERATIONS // 2:
+            centers = _split_largest(data, ends[used], counts[used], centers, wanted - len(centers))
+    return _Fixed(centers, explained)
+
+
+def _without_cheapest(data: SortedValues, centers: Array) -> Array:
+    """The centers after merging the two neighbours whose merger adds least squared error."""
+    if len(centers) < 3:
+        return centers
+    counts = np.maximum(np.diff(data.cell_ends(centers), prepend=0), 1)
+    cost = counts[1:] * (counts[:-1] / (counts[1:] + counts[:-1])) * np.diff(centers) ** 2
+    pair = int(np.argmin(cost))
+    mean = np.average(centers[pair : pair + 2], weights=counts[pair : pair + 2])
+    return np.concatenate([centers[:pair], [mean], centers[pair + 2 :]])
+
+
+def _split_largest(data: SortedValues, ends: Array, counts: Array, centers: Array, missing: int) -> Array:
+    """Replaces the centers of up to ``missing`` wide and full cells by two each."""
+    low, high = data.values[ends - counts].astype(np.float64), data.values[ends - 1].astype(np.float64)
+    weight = counts * (high - low) ** 2
+    chosen = np.argsort(-weight, kind="stable")[:missing]
+    chosen = chosen[weight[chosen] > 0]
+    quarter = (high[chosen] - low[chosen]) / 4
+    kept = np.delete(centers, chosen)
+    return np.sort(np.concatenate([kept, low[chosen] + quarter, high[chosen] - quarter]))
 
 
 def square_error(data: SortedValues, codebook: Array) -> float:
