@@ -87,15 +87,15 @@ def compress(
         copied = _size(draft) >= _size(source)
         if copied:
             job.notes.append("nothing could be saved: the output is a copy of the input")
-        chosen = source if copied else draft
+            _copy(source, draft)
         if job.output is not None:
-            _put(chosen, job.output)
+            _put(draft, job.output)
         return Result(
             str(model) if not hasattr(model, "graph") else "model in memory",
             str(job.output) if job.output else None,
             text,
             _size(source),
-            _size(chosen),
+            _size(draft),
             tuple(steps),
             tuple(weights),
             verification,
@@ -186,23 +186,41 @@ def _draft(job: _Job, passes: str | None, context: Context, inline: bool) -> tup
     return text, steps, weights, draft
 
 
+def _copy(source: Path, draft: Path) -> None:
+    """The source under the draft's name; external data under the name that goes with it."""
+    from onnxsqueeze.model import Model
+    from onnxsqueeze.model.dense import external_files
+    from onnxsqueeze.model.load import parse
+
+    _data_file(draft).unlink(missing_ok=True)
+    if external_files(parse(source), source.parent):
+        Model.load(source).save(draft)
+    else:
+        shutil.copyfile(source, draft)
+
+
 def _sign(model: Model, passes: str) -> None:
     from onnxsqueeze import __version__
 
     keys = {"ai.onnxsqueeze.passes": passes, "ai.onnxsqueeze.version": __version__}
     for key, value in keys.items():
-        model.proto.metadata_props.add(key=key, value=value)
+        entry = next((p for p in model.proto.metadata_props if p.key == key), None)
+        (entry or model.proto.metadata_props.add(key=key)).value = value
 
 
 def _verify(job: _Job, draft: Path, feeds: Any, origin: str, seed: int) -> Verification | None:
     """Opens and runs the draft beside the original; refuses a draft that is worse than inexact."""
-    from onnxsqueeze.verify import verify
+    from onnxsqueeze.verify import CannotRun, verify
 
     size = _size(job.source)
     if size > RUN_UP_TO and feeds is None:
         job.notes.append("too large to run here without --inputs: every packed tensor was decoded and compared instead")
         return None
-    found = verify(job.source, draft, feeds, origin, seed, frugal=size > FRUGAL_FROM)
+    try:
+        found = verify(job.source, draft, feeds, origin, seed, frugal=size > FRUGAL_FROM)
+    except CannotRun as error:
+        job.notes.append(f"{error}; outputs were not compared, every packed tensor was decoded and compared instead")
+        return None
     if broken := next((f for f in found.outputs if not f.finite), None):
         raise ModelError(f"output '{broken.output}' turns to NaN or infinity with these passes; nothing was written")
     return found

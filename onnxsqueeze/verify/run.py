@@ -25,6 +25,10 @@ Feeds = dict[str, Array]
 NATIVE_FROM = 1 << 22
 
 
+class CannotRun(ModelError):
+    """Stock onnxruntime does not open the original model, so that there is nothing to compare with."""
+
+
 @dataclass(frozen=True)
 class Verification:
     """What was run, on what, and how close the outputs are."""
@@ -111,7 +115,10 @@ def verify(
     ``inputs``: feeds by input name, or None to make them from the signature. ``source``: where given ones come from.
     Raises ModelError where a file does not open or run, or where signatures differ.
     """
-    first = open_session(original, frugal, "original model")
+    try:
+        first = open_session(original, frugal, "original model")
+    except ModelError as error:
+        raise CannotRun(str(error)) from error
     if inputs is None:
         graph = onnx.load(original, load_external_data=False)
         feeds = signature.make(first, graph, seed, 1 if frugal else 4)
