@@ -12,9 +12,10 @@ from onnxsqueeze.runtime import native
 
 Array = npt.NDArray[Any]
 
-BLOCK = 256  # sorted values per stored prefix sum
+BLOCK = 64  # sorted values per stored prefix sum
 BINS = 1 << 16
-MAX_ITERATIONS = 1000
+MAX_ITERATIONS = 20_000
+PATIENCE = 3  # moves without gain before k-means ends
 MAX_CELLS = 255
 POLISH_ITERATIONS = 16
 
@@ -30,10 +31,14 @@ class SortedValues:
         np.cumsum(np.add.reduce(self.values[:whole].reshape(-1, BLOCK), axis=1, dtype=np.float64), out=sums[1:])
         self._block_sums = sums
 
-    def prefix_sum(self, end: int) -> float:
-        """Sum of the first ``end`` values, in float64."""
-        block = end // BLOCK
-        return float(self._block_sums[block]) + float(self.values[block * BLOCK : end].sum(dtype=np.float64))
+    def prefix_sums(self, ends: Array) -> Array:
+        """For each end the sum of all values before it, in float64."""
+        blocks = ends // BLOCK
+        inside = blocks[:, None] * BLOCK + np.arange(BLOCK)
+        rest = self.values[np.minimum(inside, len(self.values) - 1)]
+        rest_sums = np.sum(rest, axis=1, where=inside < ends[:, None], dtype=np.float64)
+        sums: Array = self._block_sums[blocks] + rest_sums
+        return sums
 
     def cell_ends(self, centers: Array) -> Array:
         """Index of the first value past each center's cell (cells meet in the middle)."""
@@ -42,7 +47,7 @@ class SortedValues:
 
     def sums(self, ends: Array) -> Array:
         """Sum over each cell."""
-        return np.diff([self.prefix_sum(int(end)) for end in ends], prepend=0.0)
+        return np.diff(self.prefix_sums(ends), prepend=0.0)
 
 
 def initial_centers(data: SortedValues, clusters: int, how: str, seed: int) -> Array:
@@ -68,11 +73,15 @@ def kmeans(data: SortedValues, centers: Array) -> Array:
     """
     wanted = len(centers)
     best = _lloyd(data, centers, wanted)
-    for _ in range(wanted):
-        moved = _lloyd(data, _without_cheapest(data, best.centers), wanted)
-        if moved.explained <= best.explained * (1 + 1e-9):
+    failures = 0
+    for _ in range(4 * wanted):
+        moved = _lloyd(data, _without_cheapest(data, best.centers, failures), wanted)
+        if moved.explained > best.explained * (1 + 1e-9):
+            best, failures = moved, 0
+        elif failures < PATIENCE:
+            failures += 1
+        else:
             break
-        best = moved
     return np.unique(best.centers.astype(np.float32))
 
 
@@ -102,13 +111,13 @@ def _lloyd(data: SortedValues, centers: Array, wanted: int) -> _Fixed:
     return _Fixed(centers, explained)
 
 
-def _without_cheapest(data: SortedValues, centers: Array) -> Array:
-    """The centers after merging the two neighbours whose merger adds least squared error."""
-    if len(centers) < 3:
+def _without_cheapest(data: SortedValues, centers: Array, rank: int) -> Array:
+    """The centers after merging the two neighbours whose merger adds least squared error (rank 0), next to least …"""
+    if len(centers) < rank + 3:
         return centers
     counts = np.maximum(np.diff(data.cell_ends(centers), prepend=0), 1)
     cost = counts[1:] * (counts[:-1] / (counts[1:] + counts[:-1])) * np.diff(centers) ** 2
-    pair = int(np.argmin(cost))
+    pair = int(np.argsort(cost, kind="stable")[rank])
     mean = np.average(centers[pair : pair + 2], weights=counts[pair : pair + 2])
     return np.concatenate([centers[:pair], [mean], centers[pair + 2 :]])
 
