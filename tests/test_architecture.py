@@ -48,9 +48,7 @@ LATER = {
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 HEAVY = ("numpy", "onnx", "onnxruntime", "onnx_graphsurgeon", "sklearn", "networkx", "rich")
 
-MODULES = sorted(
-    path.relative_to(ROOT).as_posix() for name in PACKAGES for path in (ROOT / name).rglob("*.py")
-)
+MODULES = sorted(path.relative_to(ROOT).as_posix() for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
 PYTHON = [*MODULES, *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py"))]
 NATIVE = sorted(
     path.relative_to(ROOT).as_posix()
@@ -133,9 +131,7 @@ def test_exceptions_to_the_layers_are_in_use() -> None:
 
 
 def test_files_are_short() -> None:
-    lengths = {
-        name: len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in (*PYTHON, *NATIVE)
-    }
+    lengths = {name: len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in (*PYTHON, *NATIVE)}
     assert {name: length for name, length in lengths.items() if length > LONGEST_FILE} == {}
 
 
@@ -160,9 +156,7 @@ def test_functions_are_short() -> None:
 )
 def test_imports_are_cheap(code: str, tmp_path: Path) -> None:
     code += f"\nimport sys\nprint('heavy:', sorted(set({HEAVY}) & set(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "heavy: []"
 
 
