@@ -107,7 +107,8 @@ def _decode_node(
     try:
         return encoded, decode(encoded, threads)
     except FormatError as error:
-        raise FormatError(f"weight '{node.output[0]}': {error}") from error
+        reason = str(error).removeprefix("packed weight is corrupt: ")
+        raise FormatError(f"weight '{node.output[0]}' is corrupt: {reason}") from error
 
 
 def unpack_file(source: str | os.PathLike[str], output: str | os.PathLike[str]) -> UnpackedFile:
