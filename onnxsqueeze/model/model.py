@@ -32,10 +32,11 @@ SPILL_FROM, SPILL_TENSOR = 64 << 20, 1 << 20  # bytes of models and tensors that
 class Model:
     """Standard ONNX in ``proto``, changed in place; external data stays in its files."""
 
-    def __init__(self, proto: ModelProto, folder: Path | None = None) -> None:
+    def __init__(self, proto: ModelProto, folder: Path | None = None, scratch: Path | None = None) -> None:
         self.proto = proto
         self.notes: dict[str, Note] = {}
         self._folder = folder  # of external data
+        self._scratch_parent = scratch
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._scratch_files = 0
         self._found: dict[str, Found] | None = None
@@ -44,11 +45,14 @@ class Model:
         self._external = any(map(tensors.is_external, tensors.every_tensor(proto)))
 
     @staticmethod
-    def load(source: str | os.PathLike[str] | ModelProto) -> Model:
-        """The model in a file (external data is left where it is) or a copy of one in memory."""
+    def load(source: str | os.PathLike[str] | ModelProto, scratch: Path | None = None) -> Model:
+        """The model in a file (external data is left where it is) or a copy of one in memory.
+
+        ``scratch``: folder for weights that are held on disk; None for the system's temporary folder.
+        """
         if isinstance(source, ModelProto):
-            return Model(load.from_proto(source))
-        model = Model(*load.from_path(source))
+            return Model(load.from_proto(source), None, scratch)
+        model = Model(*load.from_path(source), scratch)
         if model.proto.ByteSize() > SPILL_FROM:
             model._spill()
         return model
@@ -200,7 +204,7 @@ class Model:
 
     def _scratch_file(self, data: bytes) -> Path:
         if self._scratch is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="onnxsqueeze-")
+            self._scratch = tempfile.TemporaryDirectory(prefix="onnxsqueeze-", dir=self._scratch_parent)
         self._scratch_files += 1
         path = Path(self._scratch.name) / str(self._scratch_files)
         path.write_bytes(data)
