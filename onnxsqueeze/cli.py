@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
-import signal
+import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from onnxsqueeze.errors import SqueezeError
+from onnxsqueeze.errors import PipelineError, SqueezeError
 
 MAIN_HELP = """\
 examples:
@@ -24,15 +25,26 @@ other commands (each has --help):
   onnxsqueeze unpack FILE OUT      back to plain dense ONNX, for any engine
   onnxsqueeze passes               every pass with its options
   onnxsqueeze zoo                  the real models that can be fetched by name
+
+exit codes: 0 done, 1 refused or failed, 2 wrong usage or pipeline text, 130 interrupted
 """
+FLAGS = ("--json", "--quiet", "--debug")
 
 
-def _parser(name: str, summary: str, examples: str = "") -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """Tells of wrong usage in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"onnxsqueeze: {message}; see {self.prog} --help\n")
+
+
+def _parser(name: str, summary: str, examples: str) -> argparse.ArgumentParser:
+    parser = _Parser(
         prog=f"onnxsqueeze {name}".strip(),
         description=summary,
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="print facts as JSON, for machines")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -49,19 +61,25 @@ def _compress_parser() -> argparse.ArgumentParser:
     parser.add_argument("output", metavar="OUT", help="file to write; never touched unless all went well")
     parser.add_argument("--passes", metavar="TEXT", help="pipeline, e.g. prune,share{bits=5},huffman")
     parser.add_argument("--inputs", metavar="FILE.npz", help="inputs to verify on: one array an input")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all random draws (default 0)")
-    parser.add_argument("--jobs", type=_positive, metavar="N", help="worker threads (default: one a core)")
+    parser.add_argument("--seed", type=_from(0), default=0, metavar="N", help="seed of all random draws (default 0)")
+    parser.add_argument("--jobs", type=_from(1), metavar="N", help="worker threads (default: one a core)")
     parser.add_argument(
         "--inline", action="store_true", help="no local functions in the output, for engines that reject them"
     )
     return parser
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
+def _from(least: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, not '{text}'")
+        return value
+
+    return convert
 
 
 def _compress(arguments: Sequence[str]) -> _Command:
@@ -98,7 +116,9 @@ def _tables() -> Any:
 def _print(options: argparse.Namespace, told: Callable[[], Any], draw: Callable[[Any], None]) -> None:
     """Prints facts as JSON or as tables, or nothing."""
     if options.json:
-        print(json.dumps(told(), indent=2, default=str))
+        from onnxsqueeze.report.facts import plain
+
+        print(json.dumps(plain(told()), indent=2, allow_nan=False))
     elif not options.quiet:
         from rich.console import Console
 
@@ -116,7 +136,7 @@ class _Command:
 
 
 def _inspect(arguments: Sequence[str]) -> _Command:
-    parser = _parser("inspect", "List the weights of a model.", "example: onnxsqueeze inspect model.onnx")
+    parser = _parser("inspect", "List the weights of a model.", "example:\n  onnxsqueeze inspect model.onnx")
     parser.add_argument("file", metavar="FILE", help="ONNX file, packed or not, or zoo:NAME")
     options = parser.parse_args(arguments)
 
@@ -133,22 +153,25 @@ def _verify(arguments: Sequence[str]) -> _Command:
     parser = _parser(
         "verify",
         "Run two models on the same inputs in stock onnxruntime and compare their outputs.",
-        "example: onnxsqueeze verify model.onnx small.onnx --inputs samples.npz",
+        "example:\n  onnxsqueeze verify model.onnx small.onnx --inputs samples.npz",
     )
     parser.add_argument("a", metavar="A", help="ONNX file, or zoo:NAME")
     parser.add_argument("b", metavar="B", help="ONNX file, or zoo:NAME")
     parser.add_argument("--inputs", metavar="FILE.npz", help="one array an input; made from the signature otherwise")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of inputs that are made (default 0)")
+    parser.add_argument(
+        "--seed", type=_from(0), default=0, metavar="N", help="seed of inputs that are made (default 0)"
+    )
     options = parser.parse_args(arguments)
 
     def run() -> None:
         import dataclasses
 
         from onnxsqueeze.compress import resolve
-        from onnxsqueeze.verify import signature, verify
+        from onnxsqueeze.report.progress import Bars
+        from onnxsqueeze.verify import verify_files
 
-        feeds = signature.read(options.inputs) if options.inputs else None
-        found = verify(resolve(options.a), resolve(options.b), feeds, options.inputs or "", options.seed)
+        with Bars(visible=not (options.quiet or options.json)) as bars:
+            found = verify_files(resolve(options.a), resolve(options.b), options.inputs, options.seed, bars)
         _print(
             options,
             lambda: dataclasses.asdict(found),
@@ -162,7 +185,7 @@ def _unpack(arguments: Sequence[str]) -> _Command:
     parser = _parser(
         "unpack",
         "Turn a compressed model back into plain dense ONNX, bit for bit the same weights.",
-        "example: onnxsqueeze unpack small.onnx dense.onnx",
+        "example:\n  onnxsqueeze unpack small.onnx dense.onnx",
     )
     parser.add_argument("file", metavar="FILE", help="compressed ONNX file")
     parser.add_argument("output", metavar="OUT", help="file to write")
@@ -172,13 +195,21 @@ def _unpack(arguments: Sequence[str]) -> _Command:
         from onnxsqueeze.pipeline.unpack import unpack_file
 
         unpacked = unpack_file(options.file, options.output)
-        _print(options, lambda: unpacked.facts(), lambda console: console.print(unpacked.sentence()))
+        _print(
+            options,
+            lambda: unpacked.facts(),
+            lambda console: console.print(unpacked.sentence(), markup=False, highlight=False, soft_wrap=True),
+        )
 
     return _Command(options, run)
 
 
 def _passes(arguments: Sequence[str]) -> _Command:
-    parser = _parser("passes", "List every pass with its options, defaults and source.")
+    parser = _parser(
+        "passes",
+        "List every pass with its options, defaults and source.",
+        "examples:\n  onnxsqueeze passes\n  onnxsqueeze passes --json",
+    )
     options = parser.parse_args(arguments)
 
     def run() -> None:
@@ -210,7 +241,7 @@ def _zoo(arguments: Sequence[str]) -> _Command:
     return _Command(options, run)
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], Any]] = {
+COMMANDS: dict[str, Callable[[Sequence[str]], _Command]] = {
     "inspect": _inspect,
     "verify": _verify,
     "unpack": _unpack,
@@ -219,30 +250,68 @@ COMMANDS: dict[str, Callable[[Sequence[str]], Any]] = {
 }
 
 
-def _terminate(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+def _parse(given: list[str]) -> _Command:
+    """The command is the first argument that is no flag."""
+    first = next((i for i, word in enumerate(given) if word not in FLAGS), len(given))
+    command = COMMANDS.get(given[first]) if first < len(given) else None
+    return command(given[:first] + given[first + 1 :]) if command else _compress(given)
+
+
+def _say(line: str) -> None:
+    print(f"onnxsqueeze: {' '.join(line.split())}", file=sys.stderr, flush=True)
+
+
+def _abandon() -> None:
+    """The end of an interrupted run whose main thread is inside of native code."""
+    import atexit
+
+    from onnxsqueeze.pipeline.staging import sweep
+
+    sweep()
+    atexit._run_exitfuncs()
+    _say("interrupted")
+
+
+def _guarded(command: _Command) -> int:
+    """Runs a command; every failure becomes one line and an exit code."""
+    try:
+        command()
+        sys.stdout.flush()
+        return 0
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `onnxsqueeze zoo | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if command.options.debug:
+            raise
+        _say(_sentence(error))
+        return 2 if isinstance(error, PipelineError) else 1
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, SqueezeError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory; nothing was written"
+    return f"unexpected {type(error).__name__}: {error}; nothing was written; run again with --debug and report this"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code: 0, 1 (error), 2 (usage), 130 (interrupted)."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    command = COMMANDS.get(given[0]) if given else None
-    parsed = command(given[1:]) if command else _compress(given)
-    signal.signal(signal.SIGTERM, _terminate)
+    from onnxsqueeze.pipeline.interrupts import interruptible
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # names in models hold any character, terminals do not
     try:
-        parsed()
-    except SqueezeError as error:
-        if parsed.options.debug:
-            raise
-        print(f"onnxsqueeze: {error}", file=sys.stderr)
-        return 2 if type(error).__name__ == "PipelineError" else 1
-    except KeyboardInterrupt:
-        print("onnxsqueeze: interrupted; nothing was written", file=sys.stderr)
+        with interruptible(_abandon):
+            return _guarded(_parse(list(sys.argv[1:] if arguments is None else arguments)))
+    except KeyboardInterrupt:  # while arguments were read
+        _say("interrupted")
         return 130
-    except MemoryError:
-        print("onnxsqueeze: out of memory; nothing was written", file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

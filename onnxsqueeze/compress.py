@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxsqueeze.errors import ModelError
+from onnxsqueeze.errors import ModelError, PipelineError
 from onnxsqueeze.pipeline.context import Context, Progress, Silent
+from onnxsqueeze.pipeline.staging import check_distinct, check_output, data_file, put, staging, writing
 
 if TYPE_CHECKING:
     import onnx
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from onnxsqueeze.pipeline.run import Step
     from onnxsqueeze.verify import Verification
 
-# Models with more dense bytes than these are verified without folding (slower, but memory stays bounded by the
-# largest tensor), or, beyond the second, tensor by tensor only, unless inputs are given.
-FRUGAL_FROM, RUN_UP_TO = 16 << 20, 2 << 30
+RUN_UP_TO = 2 << 30  # dense bytes; beyond, models are verified tensor by tensor only, unless inputs are given
+INLINE_OPSET = 13  # what the bodies of the decode functions are written in
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Result:
     compressed_nbytes: int
     steps: tuple[Step, ...]
     weights: tuple[Packed, ...]
-    verification: Verification | None  # None: too large to run without inputs; tensors were compared one by one
+    verification: Verification | None  # None: outputs could not be compared, and a note says why and what was instead
     notes: tuple[str, ...]
     copied: bool  # nothing could be saved: the output is the input
     seconds: float
@@ -62,73 +61,64 @@ def compress(
 ) -> Result:
     """Compresses a model into one ``.onnx`` file that stock onnxruntime opens.
 
+    The output is opened and run beside the input before it is put in place. The same model, passes, seed and version
+    give the same bytes, whatever ``jobs`` is. Example::
+
+        result = onnxsqueeze.compress("in.onnx", "out.onnx", "prune,share,huffman")
+        print(result.ratio, result.verification.worst)
+
     Args:
         model: path of an ONNX file, ``zoo:NAME``, or a ModelProto; never changed.
         output: where the compressed model goes; None measures without writing.
         passes: pipeline text such as ``prune,share{bits=5},huffman``; None for the safe pipeline.
         inputs: ``.npz`` file or feeds (name to array) to verify on; None makes some from the signature.
         seed: of everything that is drawn.
-        jobs: worker threads; None for one a core. The result does not depend on it.
+        jobs: worker threads; None for one a core.
         inline: writes the decode functions' bodies into the graph, for engines without model-local functions.
         progress: told what is going on.
+
+    Returns:
+        Result: sizes, ratio, what each pass and tensor came to, and how close the outputs are on which inputs.
 
     Raises:
         SqueezeError: one sentence that names the offender; no file is written or changed then.
     """
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder:
-        source = _source(model, Path(folder))
-        job = _Job(source, Path(output) if output is not None else None, Path(folder), [])
-        job.check_output()
-        context = Context(seed, None, progress or Silent(), jobs or os.cpu_count() or 1, (), job.notes.append)
-        feeds, origin = _feeds(inputs)
-        text, steps, weights, draft = _draft(job, passes, context, inline)
-        verification = _verify(job, draft, feeds, origin, seed)
-        copied = _size(draft) >= _size(source)
+    pipeline = _pipeline(passes)
+    for name, value, least in (("seed", seed, 0), ("jobs", jobs, 1)):
+        if value is not None and value < least:
+            raise PipelineError(f"{name} must be at least {least}, not {value}")
+    target = None if output is None else Path(output)
+    if target is not None:
+        check_output(target)
+    source = None if hasattr(model, "graph") else resolve(model)
+    if target is not None and source is not None:
+        check_distinct(target, _files(source))
+    feeds, origin = _feeds(inputs)
+    notes: list[str] = []
+    context = Context(seed, None, progress or Silent(), jobs or os.cpu_count() or 1, (), notes.append)
+    with staging(target) as folder, writing(target):
+        job = _Job(source or _saved(model, folder), folder, target, context)
+        steps, weights = job.draft(pipeline, inline)
+        copied = _size(job.path) >= _size(job.source)
         if copied:
-            job.notes.append("nothing could be saved: the output is a copy of the input")
-            _copy(source, draft)
-        if job.output is not None:
-            _put(draft, job.output)
-        return Result(
-            str(model) if not hasattr(model, "graph") else "model in memory",
-            str(job.output) if job.output else None,
-            text,
-            _size(source),
-            _size(draft),
-            tuple(steps),
-            tuple(weights),
-            verification,
-            tuple(job.notes),
-            copied,
-            time.perf_counter() - started,
-        )
-
-
-@dataclass(frozen=True)
-class _Job:
-    source: Path
-    output: Path | None
-    folder: Path  # for drafts; removed at the end
-    notes: list[str]
-
-    def check_output(self) -> None:
-        """Refuses an output that cannot be written, before any work is done."""
-        if self.output is None:
-            return
-        parent = self.output.resolve().parent
-        if self.output.is_dir():
-            raise ModelError(f"output '{self.output}' is a folder; name a file in it")
-        if not parent.is_dir():
-            raise ModelError(f"folder '{parent}' of the output does not exist; create it first")
-        if self.output.exists() and self.output.samefile(self.source):
-            raise ModelError(
-                f"output '{self.output}' is the input itself; give another name, the input is never changed"
-            )
-        if self.output.suffix != ".onnx":
-            raise ModelError(f"output '{self.output}' must end in .onnx")
-        if not os.access(parent, os.W_OK) or (self.output.exists() and not os.access(self.output, os.W_OK)):
-            raise ModelError(f"output '{self.output}' cannot be written: permission denied")
+            weights = job.copy(weights)
+        verification = job.verify(feeds, origin)
+        sizes = _size(job.source), _size(job.path)
+        if target is not None:
+            put(job.path, target)
+    return Result(
+        str(model) if source else "model in memory",
+        str(target) if target else None,
+        _text(pipeline),
+        *sizes,
+        tuple(steps),
+        tuple(weights),
+        verification,
+        tuple(notes),
+        copied,
+        time.perf_counter() - started,
+    )
 
 
 def resolve(name: str | os.PathLike[str]) -> Path:
@@ -141,14 +131,120 @@ def resolve(name: str | os.PathLike[str]) -> Path:
     return Path(text)
 
 
-def _source(model: Any, folder: Path) -> Path:
-    if hasattr(model, "graph"):
-        import onnx
+class _Job:
+    """One model on its way through a folder of drafts."""
 
-        path = folder / "input.onnx"
-        onnx.save(model, path)
-        return path
-    return resolve(model)
+    def __init__(self, source: Path, folder: Path, target: Path | None, context: Context) -> None:
+        self.source, self.context = source, context
+        self.path = folder / (Path(os.path.realpath(target)).name if target else "output.onnx")
+        self._folder = folder
+        self._decodable = self.path  # the draft with its decode nodes, even where the output has them inlined
+        self._digests: dict[str, str] = {}
+
+    def draft(self, pipeline: Sequence[Any], inline: bool) -> tuple[list[Step], list[Packed]]:
+        """Runs the pipeline and writes the result into the folder."""
+        from onnxsqueeze.model import Model
+        from onnxsqueeze.passes import PASSES
+        from onnxsqueeze.pipeline.lower import lower
+        from onnxsqueeze.pipeline.run import run
+        from onnxsqueeze.pipeline.stamp import stamp
+        from onnxsqueeze.verify.tensors import digests, signature_of
+
+        model = Model.load(self.source, self._folder)
+        self._refuse_unsuited(model)
+        signature = signature_of(model.proto)
+        steps = run(model, pipeline, PASSES, self.context)
+        self._digests = digests(model)
+        weights = lower(model, self.context)
+        if signature_of(model.proto) != signature:
+            raise ModelError(f"'{self.source}' would change its inputs or outputs; please report this")
+        stamp(model, _text(pipeline), inline)
+        if inline:
+            self._decodable = self._folder / "decodable.onnx"
+            model.save(self._decodable)
+            _inline(model, self.source)
+        model.save(self.path)
+        return steps, weights
+
+    def _refuse_unsuited(self, model: Model) -> None:
+        from onnxsqueeze.pipeline.stamp import is_inlined
+
+        if model.is_packed:
+            raise ModelError(f"'{self.source}' is compressed already; unpack it first: onnxsqueeze unpack IN OUT")
+        if is_inlined(model):
+            raise ModelError(f"'{self.source}' is compressed already, with --inline; compress its original instead")
+        if not model.weights():
+            raise ModelError(
+                f"'{self.source}' holds no float weights of 64 elements or more; there is nothing to compress"
+            )
+
+    def copy(self, weights: Sequence[Packed]) -> list[Packed]:
+        """Takes the source in the place of the draft; external data under the name that goes with it."""
+        from onnxsqueeze.model import Model
+
+        self.context.notes("nothing could be saved: the output is a copy of the input")
+        data_file(self.path).unlink(missing_ok=True)
+        self._digests, self._decodable = {}, self.path
+        if len(_files(self.source)) > 1:
+            Model.load(self.source, self._folder).save(self.path)
+        else:
+            shutil.copyfile(self.source, self.path)
+        return [replace(w, encoding="", nbytes=w.dense_nbytes) for w in weights]
+
+    def verify(self, feeds: Any, origin: str) -> Verification | None:
+        """Opens and runs the draft beside the original; refuses a draft that is worse than inexact."""
+        from onnxsqueeze.verify import FRUGAL_FROM, CannotRun, verify
+
+        size = _size(self.source)
+        if size > RUN_UP_TO and feeds is None:
+            self._verify_tensors("a model of over 2 GB is not run without --inputs")
+            return None
+        progress = self.context.progress
+        try:
+            found = verify(
+                self.source, self.path, feeds, origin, self.context.seed, size > FRUGAL_FROM, progress=progress
+            )
+        except CannotRun as error:
+            self._verify_tensors(str(error))
+            return None
+        if broken := next((f for f in found.outputs if not f.finite), None):
+            raise ModelError(
+                f"output '{broken.output}' turns to NaN or infinity, or changes its shape, with these passes; "
+                "nothing was written"
+            )
+        return found
+
+    def _verify_tensors(self, reason: str) -> None:
+        """Where the model cannot be run: decodes what lies in the file and compares it with what was packed."""
+        from onnxsqueeze.verify.tensors import check_file
+
+        count = check_file(self._decodable, self._digests)
+        what = f"all {count} packed weights were decoded and compared bit for bit" if count else "no weight is packed"
+        self.context.notes(f"{reason}; so outputs were not compared, but {what}, and onnx.checker accepts the file")
+
+
+def _pipeline(passes: str | None) -> tuple[Any, ...]:
+    from onnxsqueeze.passes import DEFAULT, PASSES
+    from onnxsqueeze.pipeline import parse
+
+    return parse(passes if passes is not None else DEFAULT, PASSES)
+
+
+def _text(pipeline: Sequence[Any]) -> str:
+    from onnxsqueeze.passes import PASSES
+    from onnxsqueeze.pipeline import to_text
+
+    return to_text(pipeline, PASSES)
+
+
+def _saved(model: Any, folder: Path) -> Path:
+    """A model in memory as a file."""
+    from onnxsqueeze.model import Model
+
+    path = folder / "input" / "model.onnx"
+    path.parent.mkdir()
+    Model.load(model).save(path)
+    return path
 
 
 def _feeds(inputs: Any) -> tuple[Sequence[Mapping[str, Any]] | None, str]:
@@ -158,104 +254,29 @@ def _feeds(inputs: Any) -> tuple[Sequence[Mapping[str, Any]] | None, str]:
         from onnxsqueeze.verify import signature
 
         return signature.read(os.fspath(inputs)), os.fspath(inputs)
+    if not inputs:
+        raise ModelError("inputs are empty; give at least one set, or none at all to have some made")
     return list(inputs), "given inputs"
 
 
-def _draft(job: _Job, passes: str | None, context: Context, inline: bool) -> tuple[str, list[Step], list[Packed], Path]:
-    """Runs the pipeline and writes the result into the job's folder."""
-    from onnxsqueeze.model import Model
-    from onnxsqueeze.passes import DEFAULT, PASSES
-    from onnxsqueeze.pipeline import parse, to_text
-    from onnxsqueeze.pipeline.lower import lower
-    from onnxsqueeze.pipeline.run import run
-
-    pipeline = parse(passes if passes is not None else DEFAULT, PASSES)
-    model = Model.load(job.source)
-    if model.is_packed:
-        raise ModelError(f"'{job.source}' is compressed already; unpack it first: onnxsqueeze unpack IN OUT")
-    if not model.weights():
-        raise ModelError(f"'{job.source}' holds no float weights of 64 elements or more; there is nothing to compress")
-    steps = run(model, pipeline, PASSES, context)
-    text = to_text(pipeline, PASSES)
-    weights = lower(model, context)
-    _sign(model, text)
-    draft = job.folder / (job.output.name if job.output else "output.onnx")
-    if inline:
-        model.inline()
-    model.save(draft)
-    return text, steps, weights, draft
+def _inline(model: Model, source: Path) -> None:
+    if model.opset < INLINE_OPSET:
+        raise ModelError(
+            f"'{source}' cannot be raised from opset {model.opset} to {INLINE_OPSET}, which decoding inside the graph "
+            "needs; leave --inline out"
+        )
+    if not model.inline():
+        raise ModelError(f"onnx cannot inline the decode functions of '{source}'; leave --inline out")
 
 
-def _copy(source: Path, draft: Path) -> None:
-    """The source under the draft's name; external data under the name that goes with it."""
-    from onnxsqueeze.model import Model
+def _files(path: Path) -> list[Path]:
+    """The files of a model: itself, and those that hold its external data."""
     from onnxsqueeze.model.dense import external_files
     from onnxsqueeze.model.load import parse
 
-    _data_file(draft).unlink(missing_ok=True)
-    if external_files(parse(source), source.parent):
-        Model.load(source).save(draft)
-    else:
-        shutil.copyfile(source, draft)
-
-
-def _sign(model: Model, passes: str) -> None:
-    from onnxsqueeze import __version__
-
-    keys = {"ai.onnxsqueeze.passes": passes, "ai.onnxsqueeze.version": __version__}
-    for key, value in keys.items():
-        entry = next((p for p in model.proto.metadata_props if p.key == key), None)
-        (entry or model.proto.metadata_props.add(key=key)).value = value
-
-
-def _verify(job: _Job, draft: Path, feeds: Any, origin: str, seed: int) -> Verification | None:
-    """Opens and runs the draft beside the original; refuses a draft that is worse than inexact."""
-    from onnxsqueeze.verify import CannotRun, verify
-
-    size = _size(job.source)
-    if size > RUN_UP_TO and feeds is None:
-        job.notes.append("too large to run here without --inputs: every packed tensor was decoded and compared instead")
-        return None
-    try:
-        found = verify(job.source, draft, feeds, origin, seed, frugal=size > FRUGAL_FROM)
-    except CannotRun as error:
-        job.notes.append(f"{error}; outputs were not compared, every packed tensor was decoded and compared instead")
-        return None
-    if broken := next((f for f in found.outputs if not f.finite), None):
-        raise ModelError(f"output '{broken.output}' turns to NaN or infinity with these passes; nothing was written")
-    return found
-
-
-def _data_file(path: Path) -> Path:
-    return path.with_name(path.name + ".data")
+    return [path, *sorted(external_files(parse(path), path.parent))]
 
 
 def _size(path: Path) -> int:
     """Bytes of the model and of its external data."""
-    from onnxsqueeze.model.dense import external_files
-    from onnxsqueeze.model.load import parse
-
-    return path.stat().st_size + sum(f.stat().st_size for f in external_files(parse(path), path.parent))
-
-
-def _put(draft: Path, output: Path) -> None:
-    """Copies the draft beside the output and renames it into place, external data first."""
-    pairs = [(draft, output)]
-    if _data_file(draft).exists():
-        pairs.insert(0, (_data_file(draft), _data_file(output)))
-    staged: list[tuple[Path, Path]] = []
-    try:
-        for source, target in pairs:
-            temporary = target.resolve().with_name(f".{target.name}.{os.getpid()}.tmp")
-            staged.append((temporary, target.resolve()))
-            with source.open("rb") as reader, temporary.open("xb") as writer:
-                shutil.copyfileobj(reader, writer, 1 << 20)
-                writer.flush()
-                os.fsync(writer.fileno())
-        for temporary, target in staged:
-            temporary.replace(target)
-    except OSError as error:
-        raise ModelError(f"output '{output}' cannot be written: {error.strerror or error}") from error
-    finally:
-        for temporary, _ in staged:
-            temporary.unlink(missing_ok=True)
+    return sum(file.stat().st_size for file in _files(path))

@@ -15,8 +15,10 @@ from onnxsqueeze.encode.bodies import DOMAIN, VERSION
 from onnxsqueeze.encode.decode import decode
 from onnxsqueeze.encode.nodes import from_node
 from onnxsqueeze.errors import FormatError, ModelError
-from onnxsqueeze.model.dense import drop_domain, drop_unused, inputs_of, replace_nodes
+from onnxsqueeze.model.dense import drop_domain, drop_unused, external_files, inputs_of, replace_nodes
 from onnxsqueeze.model.graphs import Scope, walk
+from onnxsqueeze.pipeline.staging import check_distinct, check_output, data_file, put, staging, writing
+from onnxsqueeze.pipeline.stamp import is_inlined
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -112,14 +114,24 @@ def _decode_node(
 
 
 def unpack_file(source: str | os.PathLike[str], output: str | os.PathLike[str]) -> UnpackedFile:
-    """Writes a compressed model as plain dense ONNX; raises SqueezeError."""
+    """Writes a compressed model as plain dense ONNX; raises SqueezeError, and no file is written or changed then."""
     from onnxsqueeze.model import Model
 
-    model = Model.load(source)
-    if not model.is_packed:
-        raise ModelError(f"'{source}' holds no packed weights; there is nothing to unpack")
-    before = Path(source).stat().st_size
-    done = unpack(model, os.cpu_count() or 1)
-    model.check()
-    model.save(output)
-    return UnpackedFile(str(source), str(output), len(done), before, Path(output).stat().st_size)
+    path, target = Path(source), Path(output)
+    check_output(target)
+    with staging(target) as folder, writing(target):
+        model = Model.load(path, folder)
+        before = [path, *external_files(model.proto, path.parent)]
+        check_distinct(target, before)
+        if is_inlined(model):
+            raise ModelError(f"'{source}' was written with --inline: its packed weights can no longer be recognised")
+        if not model.is_packed:
+            raise ModelError(f"'{source}' holds no packed weights; there is nothing to unpack")
+        nbytes = sum(file.stat().st_size for file in before)
+        done = unpack(model, os.cpu_count() or 1)
+        model.check()
+        draft = folder / Path(os.path.realpath(target)).name
+        model.save(draft)
+        after = sum(file.stat().st_size for file in (draft, data_file(draft)) if file.exists())
+        put(draft, target)
+    return UnpackedFile(str(source), str(output), len(done), nbytes, after)

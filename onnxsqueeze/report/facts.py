@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,17 @@ def groups(weights: tuple[Packed, ...]) -> list[Group]:
         for (role, encoding), members in found.items()
     ]
     return sorted(rows, key=lambda g: -g.nbytes_before)
+
+
+def plain(value: Any) -> Any:
+    """The same for JSON, which knows neither NaN nor infinity: they become null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def facts(result: Result) -> dict[str, Any]:

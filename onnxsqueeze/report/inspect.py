@@ -10,6 +10,7 @@ import numpy as np
 from onnxsqueeze.compress import resolve
 from onnxsqueeze.model import Model
 from onnxsqueeze.model.dense import external_files
+from onnxsqueeze.pipeline.stamp import is_inlined, passes_of
 from onnxsqueeze.pipeline.unpack import unpack
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Listing:
     nbytes: int
     opset: int
     passes: str  # the pipeline that made the file, "" where it is no output of ours
+    inlined: bool  # weights were packed, but can no longer be told from others
     rows: tuple[Row, ...]
 
 
@@ -48,7 +50,7 @@ def listing(file: str) -> Listing:
     path = resolve(file)
     model = Model.load(path)
     total = path.stat().st_size + sum(f.stat().st_size for f in external_files(model.proto, path.parent))
-    passes = next((p.value for p in model.proto.metadata_props if p.key == "ai.onnxsqueeze.passes"), "")
+    passes, inlined = passes_of(model), is_inlined(model)
     stored = {w.name: (w.encoding, w.nbytes) for w in unpack(model)} if model.is_packed else {}
     rows = []
     for weight in model.weights():
@@ -69,7 +71,7 @@ def listing(file: str) -> Listing:
             )
         )
     rows.sort(key=lambda r: -r.nbytes)
-    return Listing(str(path), total, model.opset, passes, tuple(rows))
+    return Listing(str(path), total, model.opset, passes, inlined, tuple(rows))
 
 
 def facts(found: Listing) -> dict[str, Any]:
@@ -105,3 +107,11 @@ def show(found: Listing, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if found.inlined:
+        console.print(
+            "note: the file was written with --inline: no packed weights can be recognised; listed are the "
+            "parts that its graph decodes",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ def pass_facts() -> list[dict[str, Any]]:
         {
             "name": name,
             "summary": " ".join((kind.__doc__ or "").split()),
+            "source": _source(kind),
             "options": [
                 {"name": f.name, "type": str(f.type), "default": option_text(f.default)}
                 for f in dataclasses.fields(kind)
@@ -26,6 +29,13 @@ def pass_facts() -> list[dict[str, Any]]:
         }
         for name, kind in PASSES.items()
     ]
+
+
+def _source(kind: type[Any]) -> str:
+    """The papers that the first line of a pass's module names in parentheses."""
+    first = (sys.modules[kind.__module__].__doc__ or "").splitlines()[0]
+    found = re.search(r"\(([^()]*\b\d{4}\b[^()]*)\)", first)
+    return found[1] if found else ""
 
 
 def show_passes(console: Console) -> None:
@@ -36,7 +46,8 @@ def show_passes(console: Console) -> None:
     for entry in pass_facts():
         options = [(o["name"], o["type"], o["default"]) for o in entry["options"]]
         console.print(table(entry["name"], ["option", "type", "default"], options, left=3))
-        console.print(entry["summary"] + "\n", markup=False, highlight=False)
+        source = f" Source: {entry['source']}." if entry["source"] else ""
+        console.print(f"{entry['summary']}{source}\n", markup=False, highlight=False)
     console.print(f"Without --passes: {DEFAULT}", markup=False, highlight=False)
 
 

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from onnxsqueeze.encode.bodies import DOMAIN
 from onnxsqueeze.errors import ModelError
+from onnxsqueeze.model.dense import external_files
+from onnxsqueeze.model.load import parse
+from onnxsqueeze.pipeline.context import Progress, Silent
 from onnxsqueeze.verify import signature
 from onnxsqueeze.verify.fidelity import Fidelity, compare
+from onnxsqueeze.verify.tensors import decode_all
 
 Array = npt.NDArray[Any]
-Feeds = dict[str, Array]
+Feeds = Mapping[str, Any]
 
 # Decoding a weight with standard operators takes some 30 bytes an element; above this the run of a frugal check decodes
 # natively (stock onnxruntime has opened the file before).
 NATIVE_FROM = 1 << 22
+FRUGAL_FROM = 64 << 20  # bytes of models that are run without folding: slower, but memory stays bounded
+FATAL = 4  # onnxruntime's log severity; what goes wrong comes as an exception
 
 
 class CannotRun(ModelError):
@@ -43,26 +48,28 @@ class Verification:
         return max(self.outputs, key=lambda f: f.relative_error, default=None)
 
 
-def _frugal_options() -> Any:
+def _options(frugal: bool) -> Any:
     import onnxruntime
 
+    onnxruntime.set_default_logger_severity(FATAL)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
+    options.log_severity_level = FATAL
+    if frugal:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
     return options
 
 
 def _native_session(path: Path) -> Any:
     from onnxsqueeze.runtime.session import load
 
-    return load(path, _frugal_options())
+    return load(path, _options(True))
 
 
 def _largest_weight(path: Path) -> int:
     """Elements of the largest packed weight of the main graph."""
-    nodes = onnx.load(path, load_external_data=False).graph.node
+    nodes = parse(path).graph.node
     shapes = (a.ints for n in nodes if n.domain == DOMAIN for a in n.attribute if a.name == "shape")
     return max((math.prod(shape) for shape in shapes), default=0)
 
@@ -74,32 +81,33 @@ def open_session(path: Path, frugal: bool, what: str) -> Any:
     """
     import onnxruntime
 
-    options = _frugal_options() if frugal else onnxruntime.SessionOptions()
-    options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(path, _options(frugal), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises its own types, none of them public
         raise ModelError(f"onnxruntime does not open the {what} '{path.name}': {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _outputs(session: Any, feeds: Sequence[Feeds], what: str) -> list[list[Any]]:
-    try:
-        return [session.run(None, feed) for feed in feeds]
-    except Exception as error:
-        raise ModelError(f"onnxruntime does not run the {what}: {_first_line(error)}") from error
-
-
-def _check_names(session: Any, feeds: Sequence[Feeds], source: str) -> None:
-    names = {i.name for i in session.get_inputs()}
+def _outputs(session: Any, feeds: Sequence[Feeds], what: str, progress: Progress) -> list[list[Any]]:
+    done = []
     for feed in feeds:
-        if missing := sorted(names - set(feed)):
-            raise ModelError(
-                f"{source} has no array for input '{missing[0]}'; it needs one for each of: {', '.join(sorted(names))}"
-            )
+        try:
+            done.append(session.run(None, dict(feed)))
+        except Exception as error:
+            raise ModelError(f"onnxruntime does not run the {what}: {_first_line(error)}") from error
+        progress.advance(what)
+    return done
+
+
+def _feeds(
+    session: Any, path: Path, inputs: Sequence[Feeds] | None, source: str, seed: int, count: int
+) -> tuple[Sequence[Feeds], str]:
+    if inputs is not None:
+        return signature.check(session, inputs, source or "the given inputs"), source
+    return signature.make(session, parse(path), seed, count), "made from the signature"
 
 
 def verify(
@@ -109,26 +117,22 @@ def verify(
     source: str = "",
     seed: int = 0,
     frugal: bool = False,
+    progress: Progress | None = None,
 ) -> Verification:
     """Runs both files and compares every output.
 
     ``inputs``: feeds by input name, or None to make them from the signature. ``source``: where given ones come from.
-    Raises ModelError where a file does not open or run, or where signatures differ.
+    Raises ModelError where a file does not open or run, or where signatures differ; CannotRun where it is the original
+    that does not open.
     """
+    progress = progress or Silent()
+    progress.start("verify", 0)
     try:
         first = open_session(original, frugal, "original model")
     except ModelError as error:
         raise CannotRun(str(error)) from error
-    if inputs is None:
-        graph = onnx.load(original, load_external_data=False)
-        feeds = signature.make(first, graph, seed, 1 if frugal else 4)
-        del graph
-        source = "made from the signature"
-    else:
-        _check_names(first, inputs, source)
-        names = {i.name for i in first.get_inputs()}
-        feeds = [{k: v for k, v in feed.items() if k in names} for feed in inputs]
-    expected = _outputs(first, feeds, "original model")
+    feeds, source = _feeds(first, original, inputs, source, seed, 1 if frugal else 4)
+    expected = _outputs(first, feeds, "original model", progress)
     outputs = [(o.name, o.type) for o in first.get_outputs()]
     signature_of_first = _signature(first)
     del first
@@ -139,7 +143,8 @@ def verify(
         source += "; largest weights decoded natively"
         del second
         second = _native_session(compressed)
-    actual = _outputs(second, feeds, "compressed model")
+    actual = _outputs(second, feeds, "compressed model", progress)
+    progress.finish()
     compared = [
         compare(name, [np.asarray(run[i]) for run in expected], [np.asarray(run[i]) for run in actual])
         for i, (name, kind) in enumerate(outputs)
@@ -150,3 +155,18 @@ def verify(
 
 def _signature(session: Any) -> list[tuple[str, str]]:
     return [(v.name, v.type) for v in [*session.get_inputs(), *session.get_outputs()]]
+
+
+def verify_files(
+    original: Path, other: Path, inputs: str | None, seed: int = 0, progress: Progress | None = None
+) -> Verification:
+    """Compares two files of any size and origin, on the inputs of an ``.npz`` file or made ones.
+
+    Packed weights are decoded natively first, which tells of damage that the decode functions do not notice.
+    Raises SqueezeError.
+    """
+    feeds = signature.read(inputs) if inputs else None
+    for path in (original, other):
+        decode_all(path)
+    nbytes = original.stat().st_size + sum(f.stat().st_size for f in external_files(parse(original), original.parent))
+    return verify(original, other, feeds, inputs or "", seed, nbytes > FRUGAL_FROM, progress)

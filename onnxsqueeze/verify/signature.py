@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,10 +134,44 @@ def _dtype(name: str, kind: str) -> Any:
     return _DTYPES[kind]
 
 
+def check(session: Any, inputs: Sequence[Mapping[str, Any]], source: str) -> list[Feeds]:
+    """The given input sets as arrays; raises ModelError where names, types or shapes are not the model's."""
+    wanted = {i.name: i for i in session.get_inputs()}
+    checked = []
+    for feed in inputs:
+        if unknown := sorted(set(feed) - set(wanted)):
+            close = difflib.get_close_matches(unknown[0], list(wanted), n=1, cutoff=0.4)
+            hint = f"did you mean '{close[0]}'?" if close else f"it takes: {', '.join(wanted) or 'none'}"
+            raise ModelError(f"{source}: the model has no input '{unknown[0]}'; {hint}")
+        if missing := sorted(set(wanted) - set(feed)):
+            raise ModelError(f"{source}: there is no array for input '{missing[0]}'; one is needed for each input")
+        arrays = {name: np.asarray(value) for name, value in feed.items()}
+        for name, array in arrays.items():
+            _check_array(array, wanted[name], source)
+        checked.append(arrays)
+    return checked
+
+
+def _check_array(array: Array, wanted: Any, source: str) -> None:
+    kind = _DTYPES.get(wanted.type)
+    if kind is not None and array.dtype != kind:
+        raise ModelError(f"{source}: input '{wanted.name}' must be {np.dtype(kind)}, not {array.dtype}")
+    fits = len(array.shape) == len(wanted.shape) and all(
+        size == dim or not isinstance(dim, int) for size, dim in zip(array.shape, wanted.shape, strict=True)
+    )
+    if not fits:
+        shape = "[" + ", ".join("any" if dim is None else str(dim) for dim in wanted.shape) + "]"
+        raise ModelError(f"{source}: input '{wanted.name}' must have shape {shape}, not {list(array.shape)}")
+
+
 def read(path: str) -> list[Feeds]:
     """Input sets from an ``.npz`` file: one array an input; raises ModelError."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        arrays = np.load(path, allow_pickle=False)
+        if not isinstance(arrays, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array without a name; write it with numpy.savez(file, input_name=array)")
+        with arrays:
             return [{name: arrays[name] for name in arrays.files}]
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"cannot read inputs from '{path}': {error}") from error
+    except Exception as error:  # zipfile, zlib and numpy raise all sorts for corrupt files
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ModelError(f"cannot read inputs from '{path}': {reason.splitlines()[0]}") from error
