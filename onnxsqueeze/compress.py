@@ -93,32 +93,38 @@ def compress(
         check_output(target)
     source = None if hasattr(model, "graph") else resolve(model)
     if target is not None and source is not None:
-        check_distinct(target, _files(source))
-    feeds, origin = _feeds(inputs)
-    notes: list[str] = []
-    context = Context(seed, None, progress or Silent(), jobs or os.cpu_count() or 1, (), notes.append)
+        check_distinct(target, *_files(source))
+    feeds = _feeds(inputs)
+    context = Context(seed, None, progress or Silent(), jobs or os.cpu_count() or 1)
     with staging(target) as folder, writing(target):
-        job = _Job(source or _saved(model, folder), folder, target, context)
-        steps, weights = job.draft(pipeline, inline)
-        copied = _size(job.path) >= _size(job.source)
-        if copied:
-            weights = job.copy(weights)
-        verification = job.verify(feeds, origin)
-        sizes = _size(job.source), _size(job.path)
-        if target is not None:
-            put(job.path, target)
-    return Result(
-        str(model) if source else "model in memory",
-        str(target) if target else None,
-        _text(pipeline),
-        *sizes,
-        tuple(steps),
-        tuple(weights),
-        verification,
-        tuple(notes),
-        copied,
-        time.perf_counter() - started,
-    )
+        result = _run(source or _saved(model, folder), target, folder, pipeline, context, feeds, inline)
+    name = str(model) if source else "model in memory"
+    return replace(result, source=name, seconds=time.perf_counter() - started)
+
+
+def _run(
+    source: Path,
+    target: Path | None,
+    folder: Path,
+    pipeline: Sequence[Any],
+    context: Context,
+    feeds: tuple[Sequence[Mapping[str, Any]] | None, str],
+    inline: bool,
+) -> Result:
+    """Everything that happens in the folder of drafts, up to the output in its place."""
+    notes: list[str] = []
+    _check_feeds(source, *feeds)
+    job = _Job(source, folder, target, replace(context, notes=notes.append))
+    steps, weights = job.draft(pipeline, inline)
+    copied = _size(job.path) >= _size(source)
+    if copied:
+        weights = job.copy(weights)
+    verification = job.verify(*feeds)
+    before, after = _size(source), _size(job.path)
+    if target is not None:
+        put(job.path, target)
+    text, output = _text(pipeline), str(target) if target else None
+    return Result("", output, text, before, after, tuple(steps), tuple(weights), verification, tuple(notes), copied, 0)
 
 
 def resolve(name: str | os.PathLike[str]) -> Path:
@@ -257,6 +263,15 @@ def _feeds(inputs: Any) -> tuple[Sequence[Mapping[str, Any]] | None, str]:
     if not inputs:
         raise ModelError("inputs are empty; give at least one set, or none at all to have some made")
     return list(inputs), "given inputs"
+
+
+def _check_feeds(source: Path, feeds: Any, origin: str) -> None:
+    """Refuses inputs that are not the model's, before any work is done."""
+    from onnxsqueeze.model.load import parse
+    from onnxsqueeze.verify import signature
+
+    if feeds is not None:
+        signature.check(parse(source), feeds, origin)
 
 
 def _inline(model: Model, source: Path) -> None:

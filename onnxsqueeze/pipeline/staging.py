@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -39,16 +39,14 @@ def check_output(output: Path) -> None:
             raise ModelError(f"output '{output}' cannot be written: '{file.name}' is there and is write-protected")
 
 
-def check_distinct(output: Path, sources: Iterable[Path]) -> None:
+def check_distinct(output: Path, first: Path, *others: Path) -> None:
     """Refuses an output that would replace a file that is read, also where links hide that."""
     target = Path(os.path.realpath(output))
-    for source in sources:
+    for source in (first, *others):
         for file in (target, data_file(target)):
             if file.exists() and source.exists() and file.samefile(source):
-                raise ModelError(
-                    f"output '{output}' would replace '{source}', which is part of the input; give another name, "
-                    "the input is never changed"
-                )
+                what = "is the input itself" if source == first else f"would replace '{source}', a part of the input"
+                raise ModelError(f"output '{output}' {what}; give another name, the input is never changed")
 
 
 @contextmanager

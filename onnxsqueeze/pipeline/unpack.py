@@ -122,7 +122,7 @@ def unpack_file(source: str | os.PathLike[str], output: str | os.PathLike[str]) 
     with staging(target) as folder, writing(target):
         model = Model.load(path, folder)
         before = [path, *external_files(model.proto, path.parent)]
-        check_distinct(target, before)
+        check_distinct(target, *before)
         if is_inlined(model):
             raise ModelError(f"'{source}' was written with --inline: its packed weights can no longer be recognised")
         if not model.is_packed:

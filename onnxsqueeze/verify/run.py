@@ -106,7 +106,7 @@ def _feeds(
     session: Any, path: Path, inputs: Sequence[Feeds] | None, source: str, seed: int, count: int
 ) -> tuple[Sequence[Feeds], str]:
     if inputs is not None:
-        return signature.check(session, inputs, source or "the given inputs"), source
+        return signature.check(parse(path), inputs, source or "the given inputs"), source
     return signature.make(session, parse(path), seed, count), "made from the signature"
 
 

@@ -32,6 +32,8 @@ _DTYPES: dict[str, Any] = {
     "tensor(bool)": np.bool_,
 }
 
+_ELEMENTS = {onnx.helper.np_dtype_to_tensor_dtype(np.dtype(kind)): kind for kind in _DTYPES.values()}
+
 # Sizes to try for axes without a declared size: of images and sequences, and others.
 _SIZES = (64, 224, 32, 128, 16, 48, 256, 288, 512, 576, 1, 8, 96, 160, 320, 640, 1024, 2, 3, 4, 12, 20, 40, 80)
 
@@ -134,9 +136,10 @@ def _dtype(name: str, kind: str) -> Any:
     return _DTYPES[kind]
 
 
-def check(session: Any, inputs: Sequence[Mapping[str, Any]], source: str) -> list[Feeds]:
+def check(model: onnx.ModelProto, inputs: Sequence[Mapping[str, Any]], source: str) -> list[Feeds]:
     """The given input sets as arrays; raises ModelError where names, types or shapes are not the model's."""
-    wanted = {i.name: i for i in session.get_inputs()}
+    constants = {tensor.name for tensor in model.graph.initializer}
+    wanted = {v.name: v.type.tensor_type for v in model.graph.input if v.name not in constants}
     checked = []
     for feed in inputs:
         if unknown := sorted(set(feed) - set(wanted)):
@@ -147,21 +150,24 @@ def check(session: Any, inputs: Sequence[Mapping[str, Any]], source: str) -> lis
             raise ModelError(f"{source}: there is no array for input '{missing[0]}'; one is needed for each input")
         arrays = {name: np.asarray(value) for name, value in feed.items()}
         for name, array in arrays.items():
-            _check_array(array, wanted[name], source)
+            _check_array(name, array, wanted[name], source)
         checked.append(arrays)
     return checked
 
 
-def _check_array(array: Array, wanted: Any, source: str) -> None:
-    kind = _DTYPES.get(wanted.type)
-    if kind is not None and array.dtype != kind:
-        raise ModelError(f"{source}: input '{wanted.name}' must be {np.dtype(kind)}, not {array.dtype}")
-    fits = len(array.shape) == len(wanted.shape) and all(
-        size == dim or not isinstance(dim, int) for size, dim in zip(array.shape, wanted.shape, strict=True)
+def _check_array(name: str, array: Array, wanted: onnx.TypeProto.Tensor, source: str) -> None:
+    if wanted.elem_type in _ELEMENTS and array.dtype != _ELEMENTS[wanted.elem_type]:
+        kind = np.dtype(_ELEMENTS[wanted.elem_type])
+        raise ModelError(f"{source}: input '{name}' must be {kind}, not {array.dtype}")
+    if not wanted.HasField("shape"):
+        return
+    sizes = [d.dim_value if d.HasField("dim_value") else d.dim_param or "any" for d in wanted.shape.dim]
+    fits = len(array.shape) == len(sizes) and all(
+        size == wish or isinstance(wish, str) for size, wish in zip(array.shape, sizes, strict=True)
     )
     if not fits:
-        shape = "[" + ", ".join("any" if dim is None else str(dim) for dim in wanted.shape) + "]"
-        raise ModelError(f"{source}: input '{wanted.name}' must have shape {shape}, not {list(array.shape)}")
+        shape = f"[{', '.join(map(str, sizes))}]"
+        raise ModelError(f"{source}: input '{name}' must have shape {shape}, not {list(array.shape)}")
 
 
 def read(path: str) -> list[Feeds]:
