@@ -216,7 +216,15 @@ def _open(arguments: Sequence[str]) -> Iterator[str]:
     else:
         onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     seconds = time.perf_counter() - started
-    yield f"{seconds} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6}"
+    yield f"{seconds} {_own_peak()}"
+
+
+def _own_peak() -> float:
+    """Peak resident memory of this process, in MB (ru_maxrss would count the process that started it)."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    peak = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+    return (peak if peak is not None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024 / 1e6
 
 
 def _latency_ratio(name: str, dense: Path, small: Path) -> float:
