@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 FAINTEST = 1e-3
-TIGHTEST, LOOSEST = 0.015, 0.1  # per-tensor relative errors that a whole-model bound is spread over
+LOOSEST = 0.1  # relative error that no tensor may exceed
 
 
 def in_range(name: str, value: float | None, low: float, high: float | None) -> None:
@@ -33,14 +33,15 @@ def choices(name: str, value: str, known: Sequence[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(known)}, not {value}")
 
 
-def error_bounds(sizes: Sequence[int], error: float) -> list[float]:
+def error_bounds(sizes: Sequence[int], error: float, tightest: float = 0.0) -> list[float]:
     """Relative error allowed for each tensor, so that the squares add up to about ``error`` squared.
 
     Tensors' errors add up at the output, while bits grow with the logarithm of 1 / error for each weight: the cheapest
-    way to spend a total is in proportion to size, error_t**2 = error**2 * n_t / N (reverse water-filling).
+    way to spend a total is in proportion to size, error_t**2 = error**2 * n_t / N (reverse water-filling). Bounds below
+    ``tightest`` are raised to it.
     """
     total = max(1, sum(sizes))
-    return [float(np.clip(error * np.sqrt(size / total), TIGHTEST, LOOSEST)) for size in sizes]
+    return [float(np.clip(error * np.sqrt(size / total), tightest, LOOSEST)) for size in sizes]
 
 
 def packable(model: Model, minimum: int, context: Context) -> list[Weight]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+TIGHTEST = 0.015  # what 255 values reach on long-tailed tensors
 SCALE_STEPS = 2  # scales are powers of two to the 1/SCALE_STEPS
 
 
@@ -28,7 +29,8 @@ class Share:
     """Weight sharing by 1-D k-means. With `bits`: 2**bits values a tensor; else the fewest coded bits within `error`.
 
     `error` bounds the whole model: tensor t of n_t weights may have a relative error of error * sqrt(n_t / N),
-    measured per output channel and averaged (root mean square), so that the squares add up to error**2.
+    measured per output channel and averaged (root mean square), so that the squares add up to error**2;
+    bounds below 0.015 are raised to it.
     """
 
     bits: int | None = None
@@ -46,7 +48,7 @@ class Share:
 
     def __call__(self, model: Model, context: Context) -> int:
         weights = packable(model, self.minimum, context)
-        bounds = error_bounds([w.size for w in weights], self.error)
+        bounds = error_bounds([w.size for w in weights], self.error, TIGHTEST)
         entropy = "huffman" in context.following
         jobs = list(zip(weights, bounds, strict=True))
 
