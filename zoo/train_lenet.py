@@ -51,7 +51,7 @@ def train(net: nn.Sequential, epochs: int = EPOCHS) -> float:
             shift = tuple(int(pixels) for pixels in torch.randint(-1, 2, (2,)))
             loss = nn.functional.cross_entropy(net(images[pick].roll(shift, (2, 3))), labels[pick])
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
     images, labels = _tensors(train=False)

@@ -217,9 +217,7 @@ def test_the_tables_cover_the_grammar() -> None:
     assert {s.positions for s in specs if s.layout == "Gaps"} == set(DISTANCES)
     assert {s.values for s in specs if s.layout == "Dense"} == {*PACKED, *HUFFMAN}
     assert {s.values for s in specs if s.layout == "Gaps"} == set(VALUES)
-    assert {(s.positions, s.values) for s in specs if s.layout == "NM"} == set(
-        itertools.product(PACKED, VALUES)
-    )
+    assert {(s.positions, s.values) for s in specs if s.layout == "NM"} == set(itertools.product(PACKED, VALUES))
     for layout in ("Gaps", "NM"):
         found = {(s.raw, s.scaled, s.converted) for s in specs if s.layout == layout}
         assert found == set(itertools.product((False, True), repeat=3)), layout

@@ -61,9 +61,7 @@ def base(name: str) -> Encoded:
 
 def copy_of(encoded: Encoded) -> Encoded:
     inputs = {name: array.copy() for name, array in encoded.inputs.items()}
-    return dataclasses.replace(
-        encoded, inputs=inputs, attributes={k: list(v) for k, v in encoded.attributes.items()}
-    )
+    return dataclasses.replace(encoded, inputs=inputs, attributes={k: list(v) for k, v in encoded.attributes.items()})
 
 
 # Ways to go wrong: each takes a copy and breaks it, or returns another one
@@ -111,9 +109,7 @@ def set_entry(rng: np.random.Generator, e: Encoded) -> None:
     values = e.attributes[str(rng.choice(list(e.attributes)))]
     if values:
         i = int(rng.integers(len(values)))
-        values[i] = (
-            int(rng.choice(EDGES[:-1])) if rng.random() < 0.5 else values[i] + int(rng.choice([-8, -1, 1, 8]))
-        )
+        values[i] = int(rng.choice(EDGES[:-1])) if rng.random() < 0.5 else values[i] + int(rng.choice([-8, -1, 1, 8]))
         if rng.random() < 0.05:
             values[i] = EDGES[-1]
 
@@ -209,24 +205,16 @@ def test_decoders_agree_on_what_is_corrupt(name: str) -> None:
 
 @pytest.mark.parametrize("decoder", [decode, reference.decode])
 @pytest.mark.parametrize("name", [name for name in BASES if name[:4] in ("Dens", "NM_P")])
-@pytest.mark.parametrize(
-    "shape", [[(1 << 28) - 8], [1 << 14, (1 << 14) - 1], [1 << 28], [1 << 40, 1 << 40], [2] * 400]
-)
-def test_a_huge_shape_takes_no_memory(
-    decoder: Callable[[Encoded], Array], name: str, shape: list[int]
-) -> None:
+@pytest.mark.parametrize("shape", [[(1 << 28) - 8], [1 << 14, (1 << 14) - 1], [1 << 28], [1 << 40, 1 << 40], [2] * 400])
+def test_a_huge_shape_takes_no_memory(decoder: Callable[[Encoded], Array], name: str, shape: list[int]) -> None:
     encoded = copy_of(base(name))
     encoded.attributes["shape"] = shape
     encoded.attributes["total"] = [int(np.prod(np.array(shape, object)))]
     if "groups" in encoded.attributes:
         size = encoded.attributes["groups"][1]
-        encoded.attributes["groups"][0] = encoded.attributes["kept"][0] = (
-            encoded.attributes["total"][0] // size
-        )
+        encoded.attributes["groups"][0] = encoded.attributes["kept"][0] = encoded.attributes["total"][0] // size
     for suffix in ("", "_T"):
-        encoded = dataclasses.replace(
-            encoded, op_type=name.removesuffix("_T") + suffix if name[0] == "D" else name
-        )
+        encoded = dataclasses.replace(encoded, op_type=name.removesuffix("_T") + suffix if name[0] == "D" else name)
         tracemalloc.start()
         try:
             with pytest.raises(FormatError):

@@ -30,8 +30,7 @@ def lists(text: str) -> dict[str, list[int]]:
     """``name `1 2 3` `` lists of an example; the payload is in base 16."""
     found = dict(re.findall(r"(payload|\w+) `([0-9A-F ]+)`", text.replace("Payload", "payload")))
     return {
-        name: [int(item, 16 if name == "payload" else 10) for item in items.split()]
-        for name, items in found.items()
+        name: [int(item, 16 if name == "payload" else 10) for item in items.split()] for name, items in found.items()
     }
 
 
@@ -78,9 +77,7 @@ def test_the_gaps_example(decoder: object) -> None:
 
 
 def test_the_table_of_planes() -> None:
-    rows = [
-        line.strip("| ").split("|") for line in section("### 3.1").splitlines() if line.startswith("| k |")
-    ]
+    rows = [line.strip("| ").split("|") for line in section("### 3.1").splitlines() if line.startswith("| k |")]
     planes = next(line for line in section("### 3.1").splitlines() if line.startswith("| planes"))
     table = zip(rows[0][1:], planes.strip("| ").split("|")[1:], strict=True)
     assert {int(k): tuple(int(b) for b in bits.split(",")) for k, bits in table} == {
@@ -109,12 +106,8 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_tables_of_inputs_and_attributes_are_complete(name: str) -> None:
-    documented = set(
-        re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", section("### Attributes"), re.M)))
-    )
-    encoded, _ = Packer(name, 1).pack(
-        (8, 25) if name.startswith("Dense") and "T" not in name else (8, 9, 3), 10
-    )
+    documented = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", section("### Attributes"), re.M))))
+    encoded, _ = Packer(name, 1).pack((8, 25) if name.startswith("Dense") and "T" not in name else (8, 9, 3), 10)
     assert set(encoded.attributes) <= documented
     assert set(function(name, 13).attribute) <= documented, "a body reads an attribute that is not documented"
     assert set(function(name, 13).attribute) <= set(encoded.attributes) | {"to"}

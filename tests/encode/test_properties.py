@@ -39,9 +39,7 @@ def weights(draw: st.DrawFn) -> tuple[Array, Note]:
         codebook = np.unique((rng.standard_normal(distinct) * 2.0**exponent).astype(np.float32))
     skew = draw(st.sampled_from([1.0, 3.0]))
     indices = (rng.random(shape) ** skew * len(codebook)).astype(int)
-    values = codebook[indices] * (
-        rng.random(shape) < draw(st.sampled_from([1.0, 0.9, 0.5, 0.1, 0.01]))
-    ) + np.float32(0)
+    values = codebook[indices] * (rng.random(shape) < draw(st.sampled_from([1.0, 0.9, 0.5, 0.1, 0.01]))) + np.float32(0)
     sharing = Sharing(codebook) if len(codebook) <= 256 and draw(st.booleans()) else None
     if sharing is not None and draw(st.booleans()):
         axis = draw(st.integers(0, len(shape) - 1))
@@ -217,9 +215,7 @@ def test_more_symbols_than_codes_are_refused() -> None:
         code_lengths(np.ones(5, np.int64), 2)
 
 
-@given(
-    hnp.arrays(np.int64, st.integers(1, 256), elements=st.integers(0, 3000) | st.sampled_from([0, 1, 10**6]))
-)
+@given(hnp.arrays(np.int64, st.integers(1, 256), elements=st.integers(0, 3000) | st.sampled_from([0, 1, 10**6])))
 @properties
 def test_codes_are_legal(counts: Array) -> None:
     """What FORMAT.md asks of a code: 2 … 256 leaves with their low bits, in order, all leaves used."""

@@ -91,9 +91,7 @@ def model_of(encoded: Encoded, dense: Array) -> onnx.ModelProto:
     """y = the weight."""
     node, tensors = to_node(encoded, "weight", "0.")
     output = helper.make_tensor_value_info("y", helper.np_dtype_to_tensor_dtype(dense.dtype), dense.shape)
-    graph = helper.make_graph(
-        [node, helper.make_node("Identity", ["weight"], ["y"])], "golden", [], [output], tensors
-    )
+    graph = helper.make_graph([node, helper.make_node("Identity", ["weight"], ["y"])], "golden", [], [output], tensors)
     return helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, VERSION)],

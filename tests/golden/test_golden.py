@@ -74,12 +74,8 @@ def test_encoding_gives_the_same_bytes(name: str) -> None:
     """Bodies may improve; nodes and tensors may change only on purpose, see make_golden.py."""
     model, dense = stored(name)
     node, tensors = to_node(encode(name, dense), "weight", "0.")
-    assert node.SerializeToString(deterministic=True) == model.graph.node[0].SerializeToString(
-        deterministic=True
-    )
-    assert [t.SerializeToString() for t in tensors] == [
-        t.SerializeToString() for t in model.graph.initializer
-    ]
+    assert node.SerializeToString(deterministic=True) == model.graph.node[0].SerializeToString(deterministic=True)
+    assert [t.SerializeToString() for t in tensors] == [t.SerializeToString() for t in model.graph.initializer]
 
 
 @pytest.mark.parametrize("name", BAD)

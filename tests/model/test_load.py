@@ -153,8 +153,7 @@ def test_functions_with_weights_are_inlined_and_others_stay() -> None:
     assert len(loaded.weights()) == 1
     x = np.full((64, 2), 2, np.float32)
     outputs = [
-        ort.InferenceSession(proto.SerializeToString()).run(None, {"x": x})[0]
-        for proto in (model, loaded.proto)
+        ort.InferenceSession(proto.SerializeToString()).run(None, {"x": x})[0] for proto in (model, loaded.proto)
     ]
     assert np.array_equal(*outputs)
 

@@ -177,9 +177,7 @@ def test_bfloat16_and_integers_are_left() -> None:
 
 
 def test_assign_refuses_other_shapes_and_types() -> None:
-    (weight,) = Model.load(
-        build("g (float[1,8] x) => (float[a,b] y) { y = MatMul(x, w) }", w=floats(8, 10))
-    ).weights()
+    (weight,) = Model.load(build("g (float[1,8] x) => (float[a,b] y) { y = MatMul(x, w) }", w=floats(8, 10))).weights()
     with pytest.raises(ModelError, match="'w'"):
         weight.assign(floats(10, 8))
     with pytest.raises(ModelError, match="'w'"):
@@ -187,9 +185,7 @@ def test_assign_refuses_other_shapes_and_types() -> None:
 
 
 def test_notes_outlive_calls_and_compaction() -> None:
-    model = Model.load(
-        build("g (float[1,512] x) => (float[a,b] y) { y = MatMul(x, w) }", w=floats(512, 1024))
-    )
+    model = Model.load(build("g (float[1,512] x) => (float[a,b] y) { y = MatMul(x, w) }", w=floats(512, 1024)))
     (weight,) = model.weights()
     weight.note = "anything"  # type: ignore[assignment]
     values = floats(512, 1024)
@@ -204,9 +200,7 @@ def test_notes_outlive_calls_and_compaction() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    shape=st.lists(st.integers(1, 6), min_size=1, max_size=4), seed=st.integers(0, 99), external=st.booleans()
-)
+@given(shape=st.lists(st.integers(1, 6), min_size=1, max_size=4), seed=st.integers(0, 99), external=st.booleans())
 def test_what_is_assigned_is_read(tmp_path_factory: Any, shape: list[int], seed: int, external: bool) -> None:
     values = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
     proto = build("g (int64[3] x) => (int64[3] y) { y = Identity(x) }", w=np.zeros(shape, np.float32))
@@ -248,10 +242,7 @@ def test_replace_by_node(holder: str) -> None:
         graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [8, 10]))
     model = Model.load(proto)
     (weight,) = model.weights()
-    halves = [
-        numpy_helper.from_array(half, name)
-        for half, name in zip(np.split(values, 2), ("x", "h"), strict=True)
-    ]
+    halves = [numpy_helper.from_array(half, name) for half, name in zip(np.split(values, 2), ("x", "h"), strict=True)]
     model.replace_by_node(weight, helper.make_node("Concat", ["x", "h"], ["ignored"], axis=0), halves)
     model.check()
     assert [value.name for value in model.proto.graph.input] == ["x"]

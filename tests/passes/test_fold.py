@@ -128,9 +128,7 @@ def test_batchnorm_in_every_opset(opset: int) -> None:
 
 
 def test_batchnorm_in_half_precision() -> None:
-    text = (
-        f"(float16[1,4,9] x) => (float16[a,b,c] y) {{ t = Conv(x, w)  y = {BN}(t, gamma, beta, mean, var) }}"
-    )
+    text = f"(float16[1,4,9] x) => (float16[a,b,c] y) {{ t = Conv(x, w)  y = {BN}(t, gamma, beta, mean, var) }}"
     proto = build(text, w=floats(8, 4, 3).astype(np.float16), **norm(8, kind=np.float16))
     _, model = fold(proto, tolerance=2e-2)
     assert ops(model) == ["Conv"]
@@ -177,9 +175,7 @@ def test_batchnorm_in_a_branch() -> None:
 def test_batchnorm_that_must_stay(body: str, more: str) -> None:
     text = f"(float[1,8,9] x) => (float[a,b,c] y{more}) {{ {body.replace('{BN}', BN)} }}"
     tensors = {"w": floats(8, 8, 3), "b": floats(8), "v": floats(9, 8)} | norm(8)
-    used = {
-        name: value for name, value in tensors.items() if any(name in n.input for n in build(text).graph.node)
-    }
+    used = {name: value for name, value in tensors.items() if any(name in n.input for n in build(text).graph.node)}
     changes, model = fold(build(text, **used))
     assert changes == 0
     assert "BatchNormalization" in ops(model)
@@ -195,9 +191,7 @@ def test_batchnorm_in_training_stays() -> None:
 
 
 def test_batchnorm_that_would_overflow_stays() -> None:
-    text = (
-        f"(float16[1,4,9] x) => (float16[a,b,c] y) {{ t = Conv(x, w)  y = {BN}(t, gamma, beta, mean, var) }}"
-    )
+    text = f"(float16[1,4,9] x) => (float16[a,b,c] y) {{ t = Conv(x, w)  y = {BN}(t, gamma, beta, mean, var) }}"
     tensors = norm(8, kind=np.float16) | {"gamma": np.full(8, 6e4, np.float16)}
     model = Model.load(build(text, w=np.full((8, 4, 3), 100, np.float16), **tensors))
     Fold(duplicates=False)(model, None)
@@ -337,9 +331,7 @@ def test_tensors_that_only_look_alike(first: np.ndarray[Any, Any], second: np.nd
 
 
 def test_duplicates_that_are_outputs_or_inputs_stay() -> None:
-    text = (
-        "(float[4] x, float[4] k) => (float[4] y, float[4] m) { a = Add(x, k)  b = Mul(a, m)  y = Add(b, n) }"
-    )
+    text = "(float[4] x, float[4] k) => (float[4] y, float[4] m) { a = Add(x, k)  b = Mul(a, m)  y = Add(b, n) }"
     same = floats(4)
     model = Model.load(build(text, k=same, m=same, n=same))
     Fold()(model, None)

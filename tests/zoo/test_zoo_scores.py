@@ -89,9 +89,7 @@ def test_efficientnet_knows_photographs() -> None:
 
 
 @pytest.mark.zoo
-@pytest.mark.parametrize(
-    "name", ["lenet-5", "ppocr-cls", "basic-pitch", "deepcut", "wake-alexa", "silero-vad"]
-)
+@pytest.mark.parametrize("name", ["lenet-5", "ppocr-cls", "basic-pitch", "deepcut", "wake-alexa", "silero-vad"])
 def test_sample_inputs_run_and_repeat(name: str) -> None:
     session = onnxruntime.InferenceSession(zoo.fetch(name), providers=["CPUExecutionProvider"])
     first, again = sample_inputs(name, 2, seed=3), sample_inputs(name, 2, seed=3)

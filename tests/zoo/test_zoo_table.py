@@ -51,7 +51,5 @@ def test_unknown_name_is_met_with_the_nearest() -> None:
 def test_importing_the_zoo_is_light(tmp_path: Path) -> None:
     heavy = "{'onnx', 'onnxruntime', 'torch', 'PIL', 'numpy'}"
     code = f"import sys, onnxsqueeze.zoo; print({heavy} & set(sys.modules))"
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
