@@ -22,7 +22,7 @@ class Huffman:
     """
 
     nodes: int = 8000
-    memory: int = 4000
+    memory: int = 2500
 
     def __post_init__(self) -> None:
         in_range("nodes", self.nodes, 0, None)
