@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
@@ -72,6 +73,20 @@ def check(model: ModelProto, origin: str) -> None:
     except (checker.ValidationError, ValueError, RuntimeError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "unknown error")
         raise ModelError(f"{origin} is not valid ONNX: {reason}") from None
+    for text in _texts(model):
+        if isinstance(text, bytes):  # what protobuf gives where it is no UTF-8
+            raise ModelError(f"{origin} holds the name {text!r}, which is not valid UTF-8; export it again")
+
+
+def _texts(model: ModelProto) -> Iterator[str | bytes]:
+    """The names in all graphs."""
+    for scope in walk(model):
+        for node in scope.graph.node:
+            yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for value in (*scope.graph.input, *scope.graph.output):
+            yield value.name
+            yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+        yield from (tensor.name for tensor in scope.graph.initializer)
 
 
 def check_tensors(model: ModelProto, folder: Path | None, origin: str) -> None:

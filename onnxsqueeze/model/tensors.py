@@ -163,6 +163,10 @@ def check_data(tensor: TensorProto, folder: Path | None) -> None:
             f"tensor '{tensor.name}' needs {expected} bytes for shape {list(tensor.dims)}, "
             f"but holds {len(tensor.raw_data)}"
         )
+    elif not tensor.HasField("raw_data") and tensor.data_type in FLOATS:
+        held = len(tensor.float_data) + len(tensor.int32_data) + len(tensor.double_data)
+        if held != elements(tensor):
+            raise ModelError(f"tensor '{tensor.name}' needs {elements(tensor)} values, but holds {held}")
 
 
 def read(tensor: TensorProto, folder: Path | None, scratch: Path | None) -> npt.NDArray[np.generic]:
