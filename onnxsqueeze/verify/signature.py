@@ -32,7 +32,7 @@ _DTYPES: dict[str, Any] = {
     "tensor(bool)": np.bool_,
 }
 
-_ELEMENTS = {onnx.helper.np_dtype_to_tensor_dtype(np.dtype(kind)): kind for kind in _DTYPES.values()}
+_ELEMENTS: dict[int, Any] = {onnx.helper.np_dtype_to_tensor_dtype(np.dtype(kind)): kind for kind in _DTYPES.values()}
 
 # Sizes to try for axes without a declared size: of images and sequences, and others.
 _SIZES = (64, 224, 32, 128, 16, 48, 256, 288, 512, 576, 1, 8, 96, 160, 320, 640, 1024, 2, 3, 4, 12, 20, 40, 80)
