@@ -117,8 +117,8 @@ class Prune:
         shape = [1] * values.ndim
         if weight.channel_axis is not None:
             shape[weight.channel_axis] = len(squares)
-        energy = np.square(values, dtype=np.float32)
-        energy /= squares.reshape(shape).astype(np.float32)
+        energy = np.divide(values, np.sqrt(squares).reshape(shape), dtype=np.float32)
+        np.square(energy, out=energy)
         canonical, back = grain.canonical(energy, weight.channel_axis or 0, weight.reduction_axis)
         groups = grain.groups(canonical, grain.parse(self.granularity))
         cost = groups.rows[:, 0] if groups.rows.shape[1] == 1 else groups.rows.sum(axis=1)

@@ -64,11 +64,10 @@ class Share:
         if sharing is None:
             return False
         shared = apply(values, sharing)
-        changed = shared.tobytes() != values.tobytes()
-        if changed:
+        if shared.tobytes() != values.tobytes():
             weight.assign(shared)
         weight.note = replace(weight.note or Note(), sharing=sharing)
-        return changed
+        return True
 
     def _best(self, values: Array, axis: int | None, bound: float, entropy: bool, seed: int) -> Sharing | None:
         """The sharing with the fewest bits (within the bound) or, at fixed bits, with the least error."""
