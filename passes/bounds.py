@@ -83,5 +83,7 @@ def channel_squares(values: Array, axis: int | None) -> Array:
 
 def relative_error(original: Array, changed: Array, axis: int | None) -> float:
     """Root mean square over the channels of ‖changed − original‖ / ‖original‖."""
-    difference = channel_mean_squares(changed.astype(np.float64) - original, axis)
+    difference = channel_mean_squares(
+        np.subtract(changed, original, dtype=np.promote_types(original.dtype, np.float32)), axis
+    )
     return float(np.sqrt(np.mean(difference / channel_squares(original, axis))))

@@ -16,6 +16,7 @@ BLOCK = 64  # sorted values per stored prefix sum
 BINS = 1 << 16
 MAX_ITERATIONS = 20_000
 PATIENCE = 3  # moves without gain before k-means ends
+BORDERS, MOST_OPTIMAL = 512, 64  # candidate borders of cells, and most clusters, for a start that is optimal on them
 MAX_CELLS = 255
 POLISH_ITERATIONS = 16
 
@@ -68,11 +69,13 @@ def initial_centers(data: SortedValues, clusters: int, how: str, seed: int) -> A
 def kmeans(data: SortedValues, centers: Array) -> Array:
     """Lloyd's algorithm to its fixed point, then as long as it helps: merge two clusters, split another, repeat.
 
-    The moves leave the local optima that a start evenly over the range has on long-tailed values. Returns sorted
-    float32 centers.
+    Where the optimal partition on a coarse grid is a better start than ``centers``, it is taken instead; the moves
+    leave other local optima. Returns sorted float32 centers.
     """
     wanted = len(centers)
     best = _lloyd(data, centers, wanted)
+    if 1 < wanted <= MOST_OPTIMAL:
+        best = max(best, _lloyd(data, _optimal_start(data, wanted), wanted), key=lambda f: f.explained)
     failures = 0
     for _ in range(4 * wanted):
         moved = _lloyd(data, _without_cheapest(data, best.centers, failures), wanted)
@@ -109,6 +112,30 @@ def _lloyd(data: SortedValues, centers: Array, wanted: int) -> _Fixed:
         if len(centers) < wanted and iteration < MAX_ITERATIONS // 2:
             centers = _split_largest(data, ends[used], counts[used], centers, wanted - len(centers))
     return _Fixed(centers, explained)
+
+
+def _optimal_start(data: SortedValues, wanted: int) -> Array:
+    """Means of the cells that explain most, among cells with borders at ranks and at steps of the range.
+
+    Dynamic programming over the cell's number and end (Bellman 1973; Wang and Song 2011).
+    """
+    values, half = data.values, BORDERS // 2
+    ranks = np.linspace(0, len(values), half + 1).astype(np.int64)
+    steps = np.searchsorted(values, np.linspace(float(values[0]), float(values[-1]), half + 1).astype(np.float32)[1:-1])
+    borders = np.unique(np.concatenate([ranks, steps]))
+    sums, counts = data.prefix_sums(borders), borders[None, :] - borders[:, None]
+    explained = np.where(counts > 0, (sums[None, :] - sums[:, None]) ** 2 / np.maximum(counts, 1), -np.inf)
+    best, begins, columns = explained[0], [], np.arange(len(borders))
+    for _ in range(min(wanted, len(borders) - 1) - 1):
+        totals = best[:, None] + explained
+        begins.append(totals.argmax(axis=0))
+        best = totals[begins[-1], columns]
+    path = [len(borders) - 1]
+    for begin in reversed(begins):
+        path.append(int(begin[path[-1]]))
+    ends = borders[path[::-1]]
+    centers: Array = data.sums(ends) / np.diff(ends, prepend=0)
+    return centers
 
 
 def _without_cheapest(data: SortedValues, centers: Array, rank: int) -> Array:

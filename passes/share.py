@@ -11,7 +11,7 @@ import numpy.typing as npt
 from onnxsqueeze.encode import Note, Scale, Sharing
 from onnxsqueeze.encode.indices import reconstruct, row_chunks, scale_slice
 from onnxsqueeze.passes import clusters
-from onnxsqueeze.passes.bounds import channel_squares, choices, error_bounds, in_range, packable
+from onnxsqueeze.passes.bounds import channel_squares, choices, error_bounds, in_range, packable, relative_error
 from onnxsqueeze.runtime import native
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 TIGHTEST = 0.015  # what 255 values reach on long-tailed tensors
+ATTEMPTS = 4  # at an error bound, which the search meets on average over the channels only
 SCALE_STEPS = 2  # scales are powers of two to the 1/SCALE_STEPS
 
 
@@ -59,11 +60,17 @@ class Share:
         return sum(context.each("share", work, jobs, lambda job: job[0].name))
 
     def _share(self, weight: Weight, bound: float, entropy: bool, seed: int) -> bool:
-        values = weight.values()
-        sharing = self._best(values, weight.channel_axis, bound, entropy, seed)
-        if sharing is None:
+        values, axis, target = weight.values(), weight.channel_axis, bound
+        for _ in range(ATTEMPTS):
+            sharing = self._best(values, axis, target, entropy, seed)
+            if sharing is None:
+                return False
+            shared = apply(values, sharing)
+            if self.bits is not None or (error := relative_error(values, shared, axis)) <= bound:
+                break
+            target *= 0.99 * bound / error
+        else:
             return False
-        shared = apply(values, sharing)
         if shared.tobytes() != values.tobytes():
             weight.assign(shared)
         weight.note = replace(weight.note or Note(), sharing=sharing)
