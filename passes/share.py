@@ -138,6 +138,7 @@ def _fewest_packed_bits(normal: Array, nonzero: Array, allowed: float) -> tuple[
 def channel_scale(values: Array, axis: int) -> Scale | None:
     """Each channel's root mean square, rounded to a power of two to the 1/SCALE_STEPS; None where all are alike."""
     steps = np.rint(SCALE_STEPS / 2 * np.log2(channel_squares(values, axis))).astype(np.int64)
+    steps = np.clip(steps, -126 * SCALE_STEPS, 127 * SCALE_STEPS)  # normal numbers in float32
     used, codes = np.unique(steps, return_inverse=True)
     if len(used) < 2:
         return None
