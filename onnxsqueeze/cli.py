@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -274,6 +275,8 @@ def _abandon() -> None:
 
 def _guarded(command: _Command) -> int:
     """Runs a command; every failure becomes one line and an exit code."""
+    if not command.options.debug:
+        warnings.simplefilter("ignore")  # what libraries have to say to developers
     try:
         command()
         sys.stdout.flush()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from onnxsqueeze.verify import Verification
 
 RUN_UP_TO = 2 << 30  # dense bytes; beyond, models are verified tensor by tensor only, unless inputs are given
-INLINE_OPSET = 13  # what the bodies of the decode functions are written in
+BODY_OPSET = 13  # what the bodies of the decode functions are written in
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,7 @@ class _Job:
         self._folder = folder
         self._decodable = self.path  # the draft with its decode nodes, even where the output has them inlined
         self._digests: dict[str, str] = {}
+        self._opset = 0
 
     def draft(self, pipeline: Sequence[Any], inline: bool) -> tuple[list[Step], list[Packed]]:
         """Runs the pipeline and writes the result into the folder."""
@@ -165,6 +166,7 @@ class _Job:
         if signature_of(model.proto) != signature:
             raise ModelError(f"'{self.source}' would change its inputs or outputs; please report this")
         stamp(model, _text(pipeline), inline)
+        self._opset = model.opset
         if inline:
             self._decodable = self._folder / "decodable.onnx"
             model.save(self._decodable)
@@ -190,7 +192,7 @@ class _Job:
 
         self.context.notes("nothing could be saved: the output is a copy of the input")
         data_file(self.path).unlink(missing_ok=True)
-        self._digests, self._decodable = {}, self.path
+        self._digests, self._decodable, self._opset = {}, self.path, BODY_OPSET
         if len(_files(self.source)) > 1:
             Model.load(self.source, self._folder).save(self.path)
         else:
@@ -199,7 +201,7 @@ class _Job:
 
     def verify(self, feeds: Any, origin: str) -> Verification | None:
         """Opens and runs the draft beside the original; refuses a draft that is worse than inexact."""
-        from onnxsqueeze.verify import FRUGAL_FROM, CannotRun, verify
+        from onnxsqueeze.verify import FRUGAL_FROM, CannotOpen, CannotRun, verify
 
         size = _size(self.source)
         if size > RUN_UP_TO and feeds is None:
@@ -213,6 +215,13 @@ class _Job:
         except CannotRun as error:
             self._verify_tensors(str(error))
             return None
+        except CannotOpen as error:
+            if self._opset >= BODY_OPSET:
+                raise
+            raise ModelError(
+                f"'{self.source}' is of opset {self._opset}, which cannot be raised to the {BODY_OPSET} that packed "
+                "weights need; export it with a later opset"
+            ) from error
         if broken := next((f for f in found.outputs if not f.finite), None):
             raise ModelError(
                 f"output '{broken.output}' turns to NaN or infinity, or changes its shape, with these passes; "
@@ -275,9 +284,9 @@ def _check_feeds(source: Path, feeds: Any, origin: str) -> None:
 
 
 def _inline(model: Model, source: Path) -> None:
-    if model.opset < INLINE_OPSET:
+    if model.opset < BODY_OPSET:
         raise ModelError(
-            f"'{source}' cannot be raised from opset {model.opset} to {INLINE_OPSET}, which decoding inside the graph "
+            f"'{source}' cannot be raised from opset {model.opset} to {BODY_OPSET}, which decoding inside the graph "
             "needs; leave --inline out"
         )
     if not model.inline():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,8 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE = 2.0  # seconds that a call into native code may keep the main thread from ending by itself
 
-_holding = threading.Event()
+_holding = threading.Event()  # signals are held back
+_lost = threading.Event()  # KeyboardInterrupt was raised where Python drops exceptions: in a destructor or callback
 
 
 def _is_main_thread() -> bool:
@@ -59,8 +61,17 @@ def interruptible(abandon: Callable[[], None]) -> Iterator[None]:
             signal.signal(other, signal.SIG_IGN)
         raise KeyboardInterrupt
 
+    def notice(lost: sys.UnraisableHookArgs) -> None:
+        if lost.exc_type is not KeyboardInterrupt:
+            old_hook(lost)
+            return
+        for number in SIGNALS:
+            signal.signal(number, interrupt)
+        _lost.set()  # the watching thread sends the signal once more
+
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
+    old_hook, sys.unraisablehook = sys.unraisablehook, notice
     before = [(number, signal.signal(number, interrupt) or signal.SIG_DFL) for number in SIGNALS]
     old_writer = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reader, abandon), daemon=True).start()
@@ -68,6 +79,7 @@ def interruptible(abandon: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.set_wakeup_fd(old_writer)
+        sys.unraisablehook = old_hook
         with suppress(OSError):
             os.close(writer)  # ends the thread
         for number, handler in before:
@@ -79,6 +91,9 @@ def _watch(reader: int, abandon: Callable[[], None]) -> None:
     deadline = time.monotonic() + GRACE
     while came and (_holding.is_set() or time.monotonic() < deadline):
         time.sleep(0.05)
+        if _lost.is_set():
+            _lost.clear()
+            signal.raise_signal(signal.SIGINT)
         os.set_blocking(reader, False)
         with suppress(BlockingIOError):
             came = os.read(reader, 1)  # empty once the writer is closed: the main thread has ended the job

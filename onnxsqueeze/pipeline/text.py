@@ -77,6 +77,8 @@ def _make(name: str, options: str, table: Table) -> Any:
             raise _unknown(f"option of {name}", key, [f.name for f in dataclasses.fields(kind)])
         if not equals:
             raise PipelineError(f"option '{key}' of {name} has no value; write {key}=…")
+        if key in values:
+            raise PipelineError(f"option '{key}' of {name} is given twice; give it once")
         values[key] = _convert(value, hints[key], f"{name}{{{word}}}")
     try:
         return kind(**values)
@@ -98,5 +100,5 @@ def _convert(value: str, hint: Any, where: str) -> Any:
                 return value
         except ValueError:
             continue
-    wanted = " or ".join("none" if k is type(None) else k.__name__ for k in kinds)
+    wanted = " or ".join({type(None): "none", bool: "true or false"}.get(k, k.__name__) for k in kinds)
     raise PipelineError(f"'{value}' in {where} is not a value of type {wanted}")

@@ -33,7 +33,9 @@ def compare(name: str, expected: Sequence[Array], actual: Sequence[Array]) -> Fi
     exact = all(x.tobytes() == y.tobytes() for x, y in zip(expected, actual, strict=True))
     usable = np.isfinite(a)
     finite = bool(np.isfinite(b[usable]).all())
-    a, b = a[usable], np.nan_to_num(b[usable])
+    a, b = a[usable], np.where(np.isfinite(b[usable]), b[usable], 0)
+    scale = max(np.abs(a).max(initial=0), np.abs(b).max(initial=0)) or 1.0  # so that squares do not overflow
+    a, b = a / scale, b / scale
     length_a, length_b, difference = np.linalg.norm(a), np.linalg.norm(b), np.linalg.norm(b - a)
     error = float(difference / length_a) if length_a else float(difference > 0)
     both = float(length_a * length_b)

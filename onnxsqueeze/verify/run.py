@@ -34,6 +34,10 @@ class CannotRun(ModelError):
     """Stock onnxruntime does not open the original model, so that there is nothing to compare with."""
 
 
+class CannotOpen(ModelError):
+    """Stock onnxruntime refuses a file."""
+
+
 @dataclass(frozen=True)
 class Verification:
     """What was run, on what, and how close the outputs are."""
@@ -77,14 +81,14 @@ def _largest_weight(path: Path) -> int:
 def open_session(path: Path, frugal: bool, what: str) -> Any:
     """A stock session on one file; ``frugal``: nothing is folded, so decoding takes memory tensor by tensor.
 
-    Raises ModelError where onnxruntime refuses the file.
+    Raises CannotOpen where onnxruntime refuses the file.
     """
     import onnxruntime
 
     try:
         return onnxruntime.InferenceSession(path, _options(frugal), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises its own types, none of them public
-        raise ModelError(f"onnxruntime does not open the {what} '{path.name}': {_first_line(error)}") from error
+        raise CannotOpen(f"onnxruntime does not open the {what} '{path.name}': {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:
@@ -129,7 +133,7 @@ def verify(
     progress.start("verify", 0)
     try:
         first = open_session(original, frugal, "original model")
-    except ModelError as error:
+    except CannotOpen as error:
         raise CannotRun(str(error)) from error
     feeds, source = _feeds(first, original, inputs, source, seed, 1 if frugal else 4)
     expected = _outputs(first, feeds, "original model", progress)

@@ -125,6 +125,19 @@ def test_signals_wait_while_files_are_put_in_place() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_an_interruption_that_python_drops_comes_again() -> None:
+    class Dropping:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0)  # KeyboardInterrupt comes here, where it is only printed
+
+    ended = time.monotonic() + 10
+    with pytest.raises(KeyboardInterrupt), interruptible(lambda: None):
+        Dropping()
+        while time.monotonic() < ended:
+            time.sleep(0.01)
+
+
 def test_other_threads_may_compress(folder: Path) -> None:
     codes = []
     thread = threading.Thread(target=lambda: codes.append(main(["in.onnx", "o.onnx", "--quiet"])))
