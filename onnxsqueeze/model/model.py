@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ class Model:
         self._scratch_parent = scratch
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._scratch_files = 0
+        self._scratch_lock = threading.Lock()
         self._found: dict[str, Found] | None = None
         self._taken: set[str] | None = None
         self._waste = 0
@@ -203,10 +205,11 @@ class Model:
         return None if self._scratch is None else Path(self._scratch.name)
 
     def _scratch_file(self, data: bytes) -> Path:
-        if self._scratch is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="onnxsqueeze-", dir=self._scratch_parent)
-        self._scratch_files += 1
-        path = Path(self._scratch.name) / str(self._scratch_files)
+        with self._scratch_lock:
+            if self._scratch is None:
+                self._scratch = tempfile.TemporaryDirectory(prefix="onnxsqueeze-", dir=self._scratch_parent)
+            self._scratch_files += 1
+            path = Path(self._scratch.name) / str(self._scratch_files)
         path.write_bytes(data)
         return path
 
