@@ -174,3 +174,18 @@ def test_odd_weights(tmp_path: Path, name: str, passes: str) -> None:
     result = onnxsqueeze.compress(tmp_path / "in.onnx", tmp_path / "out.onnx", passes)
     assert result.compressed_nbytes <= result.original_nbytes
     assert result.verification is not None
+
+
+def test_external_data_is_the_same_on_any_number_of_workers(tmp_path: Path) -> None:
+    nodes = " ".join(f"h{i + 1} = MatMul(h{i}, w{i})" for i in range(24))
+    text = f"(float[n,32] x) => (float[n,32] y) {{ h0 = Relu(x)  {nodes}  y = Relu(h24) }}"
+    model = parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> g {text}')
+    weights = np.random.default_rng(0).standard_normal((24, 32, 32)).astype(np.float32) / 6
+    model.graph.initializer.extend(numpy_helper.from_array(weight, f"w{i}") for i, weight in enumerate(weights))
+    (tmp_path / "a").mkdir()
+    source = external(tmp_path / "a" / "in.onnx", model)
+    written = set()
+    for number, jobs in enumerate((1, 16, 16, 16)):
+        onnxsqueeze.compress(source, tmp_path / "o.onnx", "prune{sparsity=0.5},share{bits=4},huffman", jobs=jobs)
+        written.add((tmp_path / "o.onnx").read_bytes() + (tmp_path / "o.onnx.data").read_bytes())
+        assert len(written) == 1, number
