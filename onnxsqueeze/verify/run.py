@@ -26,7 +26,7 @@ Feeds = Mapping[str, Any]
 # Decoding a weight with standard operators takes some 30 bytes an element; above this the run of a frugal check decodes
 # natively (stock onnxruntime has opened the file before).
 NATIVE_FROM = 1 << 22
-FRUGAL_FROM = 64 << 20  # bytes of models that are run without folding: slower, but memory stays bounded
+FRUGAL_FROM = 16 << 20  # bytes of models that are run without folding: slower, but memory stays bounded
 FATAL = 4  # onnxruntime's log severity; what goes wrong comes as an exception
 
 
