@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 SOURCES = {".cc", ".h", ".cpp", ".map", ".cmake", ".o", ".pyc"}
 NEEDED = {
     "onnxsqueeze/FORMAT.md",
-    "onnxsqueeze/cli.py",
+    "onnxsqueeze/cli/__init__.py",
     "onnxsqueeze/passes/__init__.py",
     "onnxsqueeze/py.typed",
     "onnxsqueeze/runtime/session.py",

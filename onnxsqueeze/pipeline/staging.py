@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from onnxsqueeze.errors import ModelError
 from onnxsqueeze.pipeline.interrupts import held_back
 
 PREFIX = ".onnxsqueeze-"
+SWEEPS = 100  # attempts at removing a folder that something is still written to
 
 _open: set[Path] = set()  # folders of this process
 
@@ -69,9 +71,13 @@ def staging(output: Path | None) -> Iterator[Path]:
 
 
 def sweep() -> None:
-    """Removes the folders of this process, for an end in the middle of things."""
+    """Removes the folders of this process, for an end in the middle of things, where other threads still write."""
     for folder in list(_open):
-        shutil.rmtree(folder, ignore_errors=True)
+        for _ in range(SWEEPS):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
+            time.sleep(0.01)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import onnx
 import pytest
 
 from onnxsqueeze.cli import main
-from onnxsqueeze.pipeline.interrupts import held_back, interruptible
+from onnxsqueeze.pipeline.interrupts import held_back
 from onnxsqueeze.pipeline.staging import staging
 
 # Runs the command line; tells on stdout when it may be interrupted: what comes before is Python's own start.
@@ -23,8 +23,8 @@ RUN = """
 import sys, onnxsqueeze.cli as cli
 from onnxsqueeze.pipeline import interrupts
 real = interrupts.interruptible
-def told(abandon):
-    context = real(abandon)
+def told(*arguments):
+    context = real(*arguments)
     class Told:
         def __enter__(self):
             context.__enter__()
@@ -116,26 +116,54 @@ def test_what_is_not_ours_stays(tmp_path: Path) -> None:
 
 def test_signals_wait_while_files_are_put_in_place() -> None:
     steps = []
-    with pytest.raises(KeyboardInterrupt), interruptible(lambda: None):
+    with pytest.raises(KeyboardInterrupt):
         with held_back():
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
             steps.append("put")
         steps.append("not reached")
     assert steps == ["put"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_an_interruption_that_python_drops_comes_again() -> None:
-    class Dropping:
-        def __del__(self) -> None:
-            signal.raise_signal(signal.SIGINT)
-            time.sleep(0)  # KeyboardInterrupt comes here, where it is only printed
+SCENES = {
+    "held back": """
+with held_back():
+    signal.raise_signal(signal.SIGTERM)
+    (folder / "put").write_text("in place")
+(folder / "draft").write_text("not reached")
+""",
+    "in a destructor": """
+class Dropping:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0)  # Python drops exceptions here
+Dropping()
+(folder / "draft").write_text("not reached")
+""",
+    "while others write": """
+def write():
+    for number in range(10 ** 6):
+        (folder / str(number)).write_text("scratch")
+threading.Thread(target=write, daemon=True).start()
+time.sleep(0.1)
+signal.raise_signal(signal.SIGINT)
+""",
+}
 
-    ended = time.monotonic() + 10
-    with pytest.raises(KeyboardInterrupt), interruptible(lambda: None):
-        Dropping()
-        while time.monotonic() < ended:
-            time.sleep(0.01)
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_an_interruption_ends_the_process(scene: str, tmp_path: Path) -> None:
+    code = f"""
+import signal, sys, threading, time
+from pathlib import Path
+from onnxsqueeze.pipeline.interrupts import held_back, interruptible
+from onnxsqueeze.pipeline.staging import staging, sweep
+with interruptible("onnxsqueeze: interrupted", sweep), staging(Path("a.onnx")) as folder:
+    {SCENES[scene].strip().replace(chr(10), chr(10) + "    ").replace('(folder / "put")', 'Path("put")')}
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "onnxsqueeze: interrupted\n")
+    assert [path.name for path in tmp_path.iterdir()] == (["put"] if scene == "held back" else [])
 
 
 def test_other_threads_may_compress(folder: Path) -> None:
@@ -150,10 +178,9 @@ def test_a_run_inside_of_native_code_ends_soon(tmp_path: Path) -> None:
     code = """
 import ctypes, sys
 from pathlib import Path
-from onnxsqueeze import cli
 from onnxsqueeze.pipeline.interrupts import interruptible
-from onnxsqueeze.pipeline.staging import staging
-with interruptible(cli._abandon), staging(Path(sys.argv[1])):
+from onnxsqueeze.pipeline.staging import staging, sweep
+with interruptible("onnxsqueeze: interrupted", sweep), staging(Path(sys.argv[1])):
     print("ready", flush=True)
     library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
     library.pthread_mutex_lock(mutex)

@@ -1,0 +1,58 @@
+"""``onnxsqueeze IN OUT``: the main job."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from onnxsqueeze.cli.command import Command, bars, from_, parser, show
+
+HELP = """\
+examples:
+  onnxsqueeze in.onnx out.onnx                                    the safe pipeline
+  onnxsqueeze in.onnx out.onnx --passes prune,share,huffman
+  onnxsqueeze in.onnx out.onnx --passes 'prune{sparsity=0.7},share{bits=5},huffman'
+  onnxsqueeze zoo:ppocr-rec small.onnx --inputs lines.npz         a real model, checked on real inputs
+
+other commands (each has --help):
+"""
+CODES = "\nexit codes: 0 done, 1 refused or failed, 2 wrong usage or pipeline text, 130 interrupted\n"
+
+
+def command(arguments: Sequence[str], others: str) -> Command:
+    """Parses the main job's arguments; ``others`` lists the other commands."""
+    made = parser("", "Compress an ONNX model into one small file that stock onnxruntime opens.", HELP + others + CODES)
+    from onnxsqueeze import __version__
+
+    made.add_argument("--version", action="version", version=f"onnxsqueeze {__version__}")
+    made.add_argument("input", metavar="IN", help="ONNX file, or zoo:NAME")
+    made.add_argument("output", metavar="OUT", help="file to write; never touched unless all went well")
+    made.add_argument("--passes", metavar="TEXT", help="pipeline, e.g. prune,share{bits=5},huffman")
+    made.add_argument("--inputs", metavar="FILE.npz", help="inputs to verify on: one array an input")
+    made.add_argument("--seed", type=from_(0), default=0, metavar="N", help="seed of all random draws (default 0)")
+    made.add_argument("--jobs", type=from_(1), metavar="N", help="worker threads (default: one a core)")
+    made.add_argument(
+        "--inline", action="store_true", help="no local functions in the output, for engines that reject them"
+    )
+    options = made.parse_args(arguments)
+    return Command(options, lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    from onnxsqueeze.compress import compress
+
+    with bars(options) as progress:
+        result = compress(
+            options.input,
+            options.output,
+            options.passes,
+            inputs=options.inputs,
+            seed=options.seed,
+            jobs=options.jobs,
+            inline=options.inline,
+            progress=progress,
+        )
+    from onnxsqueeze.report import tables
+    from onnxsqueeze.report.facts import facts
+
+    show(options, lambda: facts(result), lambda console: tables.show(result, console))

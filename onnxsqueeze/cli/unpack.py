@@ -1,0 +1,31 @@
+"""``onnxsqueeze unpack FILE OUT``: back to plain dense ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnxsqueeze.cli.command import Command, parser, show
+
+
+def command(arguments: Sequence[str]) -> Command:
+    """Parses the command's arguments."""
+    made = parser(
+        "unpack",
+        "Turn a compressed model back into plain dense ONNX, bit for bit the same weights.",
+        "example:\n  onnxsqueeze unpack small.onnx dense.onnx",
+    )
+    made.add_argument("file", metavar="FILE", help="compressed ONNX file")
+    made.add_argument("output", metavar="OUT", help="file to write")
+    options = made.parse_args(arguments)
+
+    def run() -> None:
+        from onnxsqueeze.pipeline.unpack import unpack_file
+
+        unpacked = unpack_file(options.file, options.output)
+        show(
+            options,
+            lambda: unpacked.facts(),
+            lambda console: console.print(unpacked.sentence(), markup=False, highlight=False, soft_wrap=True),
+        )
+
+    return Command(options, run)
