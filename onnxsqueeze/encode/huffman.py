@@ -103,35 +103,38 @@ def _split(counts: Counts) -> tuple[int, int]:
     return chosen
 
 
-def _shallow_lengths(counts: Counts) -> npt.NDArray[np.int64]:
-    """Code lengths from the shallowest tree within ``DEPTH_LOSS`` of the best."""
-    best = code_lengths(counts, MAX_DEPTH)
+def _shallow_lengths(counts: Counts, limit: int) -> npt.NDArray[np.int64]:
+    """Code lengths of at most ``limit`` bits from the shallowest tree within ``DEPTH_LOSS`` of the best."""
+    best = code_lengths(counts, limit)
     budget = float((counts * best).sum()) * (1 + DEPTH_LOSS)
-    for depth in range(max(1, int(len(counts) - 1).bit_length()), MAX_DEPTH):
+    for depth in range(max(1, int(len(counts) - 1).bit_length()), limit):
         lengths = code_lengths(counts, depth)
         if float((counts * lengths).sum()) <= budget:
             return lengths
     return best
 
 
-def code_for_indices(counts: Counts) -> Code | None:
-    """A code for codebook indices, whose order may be changed; None where fewer than two highs occur."""
-    low, offset = _split(counts)
+def code_for_indices(counts: Counts, low: int | None = None, limit: int = MAX_DEPTH) -> Code | None:
+    """A code for codebook indices, whose order may be changed; ``low``: raw low bits, chosen where None.
+
+    None where fewer than two highs occur, or more than ``limit`` levels or 256 slots hold.
+    """
+    low, offset = _split(counts) if low is None else (low, 0)
     high = _high_counts(counts, low, offset)
     used = np.flatnonzero(high)
-    if len(used) < 2:
+    if not 2 <= len(used) <= min(1 << limit, 256 >> low):
         return None
-    lengths = _shallow_lengths(high[used])
+    lengths = _shallow_lengths(high[used], limit)
     order = np.lexsort((used, lengths))
     leaf_of_high = np.full(len(high), -1)
     leaf_of_high[used[order]] = np.arange(len(used))
     return Code(low, offset, lengths[order], leaf_of_high, high[used][order])
 
 
-def code_for_distances(counts: Counts, low: int) -> Code | None:
+def code_for_distances(counts: Counts, low: int, limit: int = MAX_DEPTH) -> Code | None:
     """A code for integers that keep their order (leaf number = high part), or None where a high part is unused."""
     high = _high_counts(np.trim_zeros(counts, "b"), low, 0)
-    if len(high) < 2 or not high.all() or (len(high) << low) > 256:
+    if not 2 <= len(high) <= min(1 << limit, 256 >> low) or not high.all():
         return None
-    lengths = np.sort(_shallow_lengths(high))
+    lengths = np.sort(_shallow_lengths(high, limit))
     return Code(low, 0, lengths, np.arange(len(high)), high)

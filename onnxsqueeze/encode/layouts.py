@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from onnxsqueeze.encode import streams
 from onnxsqueeze.encode.encoded import Encoded
 from onnxsqueeze.encode.indices import Indexed, from_distinct, from_sharing
+from onnxsqueeze.encode.names import spec_of
 from onnxsqueeze.encode.note import Note, Pattern, Scale
 from onnxsqueeze.encode.streams import StreamPlan
 
@@ -25,10 +26,20 @@ TO_TYPES = {np.dtype(np.float16): 10, np.dtype(np.float64): 11}
 SPARSE_FROM, SPARSE_RAW_FROM = 0.35, 0.1
 
 
+@dataclass(frozen=True)
+class Coding:
+    """Which codings of streams may be chosen: entropy codings or not, or only the given kinds."""
+
+    entropy: bool
+    positions: str = ""
+    values: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A way to encode a weight: its size now, its bytes on demand, and what its Huffman streams cost at load."""
 
+    op_type: str
     nbytes: int
     build: Callable[[], Encoded]
     streams: tuple[StreamPlan, ...] = ()
@@ -44,26 +55,34 @@ class Plan:
         return sum(s.load_bytes for s in self.streams)
 
 
-def _scale_parts(scale: Scale | None, ndim: int) -> tuple[str, dict[str, Array], dict[str, list[int]]]:
+def _scale_parts(scale: Scale | None, ndim: int) -> tuple[dict[str, Array], dict[str, list[int]]]:
     if scale is None:
-        return "", {}, {}
+        return {}, {}
     shape = [1] * ndim
     shape[scale.axis] = len(scale.codes)
-    return "_S", {"scales": scale.table, "channels": scale.codes}, {"scale_shape": shape}
+    return {"scales": scale.table, "channels": scale.codes}, {"scale_shape": shape}
+
+
+def _converted(name: str, values: Array) -> int:
+    """The type that decoded float32 is converted to, or 0."""
+    return 0 if "Raw" in name else TO_TYPES.get(values.dtype, 0)
+
+
+def _op_type(name: str, values: Array, scale: Scale | None) -> str:
+    """The name of a layout with what all layouts share: scale, type and tail."""
+    tail = "_T" if name.startswith("Dense") and values.size % 8 else ""
+    return name + ("_S" if scale else "") + ("_C" if _converted(name, values) else "") + tail
 
 
 def _assemble(
     name: str, values: Array, scale: Scale | None, inputs: dict[str, Array], attributes: dict[str, list[int]]
 ) -> Encoded:
-    """Adds what all layouts share: shape, scale, type and tail."""
-    suffix, scale_inputs, scale_attributes = _scale_parts(scale, values.ndim)
-    to = 0 if "Raw" in name else TO_TYPES.get(values.dtype, 0)
-    tail = "_T" if name.startswith("Dense") and values.size % 8 else ""
+    scale_inputs, scale_attributes = _scale_parts(scale, values.ndim)
     return Encoded(
-        name + suffix + ("_C" if to else "") + tail,
+        _op_type(name, values, scale),
         inputs | scale_inputs,
         {"shape": list(values.shape)} | attributes | scale_attributes,
-        to,
+        _converted(name, values),
     )
 
 
@@ -78,17 +97,21 @@ def _fill(values: Array) -> Encoded | None:
     return Encoded("Fill", {"value": first.copy()}, {"shape": list(values.shape)})
 
 
-def _dense(values: Array, indexed: Indexed, entropy: bool) -> Plan:
-    plan = streams.plan_indices(indexed.counts, entropy)
+def _dense(values: Array, indexed: Indexed, coding: Coding) -> Plan | None:
+    plan = streams.plan_indices(indexed.counts, coding.entropy, coding.values)
+    if plan is None:
+        return None
+    name = f"Dense_{plan.kind}"
 
     def build() -> Encoded:
         stream = streams.encode(indexed.indices, plan)
         codebook = streams.permute_codebook(indexed.codebook, plan)
         inputs: dict[str, Array] = {"codebook": codebook, "v": stream.payload}
         attributes = stream.attributes("v") | {"total": [values.size]}
-        return _assemble(f"Dense_{plan.kind}", values, indexed.scale, inputs, attributes)
+        return _assemble(name, values, indexed.scale, inputs, attributes)
 
-    return Plan(plan.nbytes + 4 * len(indexed.codebook) + _scale_nbytes(indexed.scale) + 100, build, (plan,))
+    nbytes = plan.nbytes + 4 * streams.slots(len(indexed.codebook), plan) + _scale_nbytes(indexed.scale) + 100
+    return Plan(_op_type(name, values, indexed.scale), nbytes, build, (plan,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +134,7 @@ def _bridge(distances: Array, longest: int) -> tuple[Array, Array]:
     return result, real
 
 
-def _entries(positions: Array, value_bits: float, entropy: bool) -> _Entries:
+def _entries(positions: Array, value_bits: float, coding: Coding) -> _Entries | None:
     """The longest distance (and so the coding) with the fewest bits, fillers paying for a value each."""
     distances = np.diff(positions, prepend=0)
     best: tuple[float, _Entries] | None = None
@@ -120,15 +143,18 @@ def _entries(positions: Array, value_bits: float, entropy: bool) -> _Entries:
         if len(positions) + float((distances // longest).sum()) > 4 * len(positions):
             continue
         steps, real = _bridge(distances, longest)
-        plan = streams.plan_distances(np.bincount(steps, minlength=2), entropy and bits >= 4)
+        entropy = coding.entropy and bits >= 4
+        plan = streams.plan_distances(np.bincount(steps, minlength=2), entropy, coding.positions)
+        if plan is None:
+            continue
         cost = 8 * plan.nbytes + value_bits * len(steps)
         if best is None or cost < best[0]:
             best = cost, _Entries(steps.astype(np.uint8), real, plan)
-    if best is None:
-        steps, real = _bridge(distances, 255)
-        plan = streams.plan_distances(np.bincount(steps, minlength=2), entropy)
-        return _Entries(steps.astype(np.uint8), real, plan)
-    return best[1]
+    if best is not None:
+        return best[1]
+    steps, real = _bridge(distances, 255)
+    plan = streams.plan_distances(np.bincount(steps, minlength=2), coding.entropy, coding.positions)
+    return None if plan is None else _Entries(steps.astype(np.uint8), real, plan)
 
 
 def _with_fillers(values: Array, real: Array) -> Array:
@@ -137,18 +163,20 @@ def _with_fillers(values: Array, real: Array) -> Array:
     return result
 
 
-def _gaps_raw(values: Array, positions: Array, entropy: bool) -> Plan:
-    entries = _entries(positions, 8 * values.itemsize, entropy)
+def _gaps_raw(values: Array, positions: Array, coding: Coding) -> Plan | None:
+    entries = _entries(positions, 8 * values.itemsize, coding)
+    if entries is None:
+        return None
     count = len(entries.real)
+    name = f"Gaps_{entries.plan.kind}_{RAW_NAMES[values.itemsize]}"
 
     def build() -> Encoded:
         stream = streams.encode(entries.distances, entries.plan)
         raw = _with_fillers(values.reshape(-1)[positions], entries.real)
         attributes = stream.attributes("p") | {"total": [values.size], "entries": [count]}
-        name = f"Gaps_{entries.plan.kind}_{RAW_NAMES[values.itemsize]}"
         return _assemble(name, values, None, {"p": stream.payload, "values": raw}, attributes)
 
-    return Plan(entries.plan.nbytes + values.itemsize * count + 140, build, (entries.plan,))
+    return Plan(name, entries.plan.nbytes + values.itemsize * count + 140, build, (entries.plan,))
 
 
 def _nonzero_codebook(indexed: Indexed, picked: Array, real: Array) -> tuple[Array, Array, Array]:
@@ -162,11 +190,16 @@ def _nonzero_codebook(indexed: Indexed, picked: Array, real: Array) -> tuple[Arr
     return indexed.codebook[used], renumber[wide], counts[used]
 
 
-def _gaps_shared(values: Array, indexed: Indexed, positions: Array, entropy: bool) -> Plan:
+def _gaps_shared(values: Array, indexed: Indexed, positions: Array, coding: Coding) -> Plan | None:
     picked = indexed.indices[positions]
-    entries = _entries(positions, float(np.log2(max(2, len(indexed.codebook)))), entropy)
+    entries = _entries(positions, float(np.log2(max(2, len(indexed.codebook)))), coding)
+    if entries is None:
+        return None
     codebook, indices, counts = _nonzero_codebook(indexed, picked, entries.real)
-    plan = streams.plan_indices(counts, entropy)
+    plan = streams.plan_indices(counts, coding.entropy, coding.values)
+    if plan is None:
+        return None
+    name = f"Gaps_{entries.plan.kind}_{plan.kind}"
 
     def build() -> Encoded:
         distances, stream = streams.encode(entries.distances, entries.plan), streams.encode(indices, plan)
@@ -174,10 +207,12 @@ def _gaps_shared(values: Array, indexed: Indexed, positions: Array, entropy: boo
         inputs["v"] = stream.payload
         attributes = distances.attributes("p") | stream.attributes("v")
         attributes |= {"total": [values.size], "entries": [len(indices)]}
-        return _assemble(f"Gaps_{entries.plan.kind}_{plan.kind}", values, indexed.scale, inputs, attributes)
+        return _assemble(name, values, indexed.scale, inputs, attributes)
 
-    nbytes = entries.plan.nbytes + plan.nbytes + 4 * len(codebook) + _scale_nbytes(indexed.scale) + 170
-    return Plan(nbytes, build, (entries.plan, plan))
+    nbytes = (
+        entries.plan.nbytes + plan.nbytes + 4 * streams.slots(len(codebook), plan) + _scale_nbytes(indexed.scale) + 170
+    )
+    return Plan(_op_type(name, values, indexed.scale), nbytes, build, (entries.plan, plan))
 
 
 def _grouped(flat: Array, shape: tuple[int, ...], pattern: Pattern) -> tuple[Array, list[int]]:
@@ -194,7 +229,7 @@ def _kept_positions(nonzero: Array, kept: int) -> Array | None:
     return np.sort(first, axis=1)
 
 
-def _nm(values: Array, indexed: Indexed | None, pattern: Pattern, entropy: bool) -> Plan | None:
+def _nm(values: Array, indexed: Indexed | None, pattern: Pattern, coding: Coding) -> Plan | None:
     if values.shape[pattern.axis] % pattern.group:
         return None
     rows, moved = _grouped(values, values.shape, pattern)
@@ -217,7 +252,9 @@ def _nm(values: Array, indexed: Indexed | None, pattern: Pattern, entropy: bool)
     grid, _ = _grouped(indexed.indices, values.shape, pattern)
     picked = np.take_along_axis(grid, positions, axis=1).reshape(-1)
     codebook, indices, counts = _nonzero_codebook(indexed, picked, np.ones(len(picked), bool))
-    plan = streams.plan_indices(counts, entropy)
+    plan = streams.plan_indices(counts, coding.entropy, coding.values)
+    if plan is None:
+        return None
     stream = streams.encode(indices, plan)
     inputs: dict[str, Array] = {"codebook": streams.permute_codebook(codebook, plan), "v": stream.payload}
     attributes |= stream.attributes("v")
@@ -236,37 +273,50 @@ def _nm_candidate(
     stream = streams.encode(positions.astype(np.uint8), plan)
     name = f"NM_{plan.kind}_{kind or RAW_NAMES[values.itemsize]}"
     encoded = _assemble(name, values, scale, {"p": stream.payload} | inputs, attributes | stream.attributes("p"))
-    return Plan(encoded.nbytes, lambda: encoded)
+    return Plan(encoded.op_type, encoded.nbytes, lambda: encoded)
 
 
-def _candidates(values: Array, note: Note) -> Iterator[Plan]:
+def _candidates(values: Array, note: Note, codings: Sequence[Coding]) -> Iterator[Plan | None]:
     indexed = from_sharing(values, note.sharing) if note.sharing else None
     indexed = indexed or from_distinct(values)
+    if indexed is not None:
+        yield from (_dense(values, indexed, coding) for coding in codings)
     flat = values.reshape(-1)
     zeros = 1 - np.count_nonzero(flat) / flat.size
-    if indexed is not None:
-        yield _dense(values, indexed, note.entropy)
     if zeros > 0 and np.signbit(flat[flat == 0]).any():
         return  # the sparse layouts hold no -0.0
     if SPARSE_RAW_FROM <= zeros < 1:
         positions = np.flatnonzero(flat)
         if indexed is None:
-            yield _gaps_raw(values, positions, note.entropy)
+            yield from (_gaps_raw(values, positions, coding) for coding in codings)
         elif zeros >= SPARSE_FROM:
-            yield _gaps_shared(values, indexed, positions, note.entropy)
-    if note.pattern is not None and (candidate := _nm(values, indexed, note.pattern, note.entropy)):
-        yield candidate
+            yield from (_gaps_shared(values, indexed, positions, coding) for coding in codings)
+    if note.pattern is not None:
+        yield from (_nm(values, indexed, note.pattern, coding) for coding in codings)
+
+
+def _plans(values: Array, note: Note, codings: Sequence[Coding]) -> Iterator[Plan]:
+    if not 0 < values.size < MAX_ELEMENTS or not 1 <= values.ndim <= MAX_RANK:
+        return
+    values = np.ascontiguousarray(values)
+    filled = _fill(values)
+    found = [Plan("Fill", filled.nbytes, lambda: filled)] if filled else _candidates(values, note, codings)
+    yield from (plan for plan in found if plan is not None and plan.nbytes < values.nbytes)
 
 
 def best_plan(values: Array, note: Note) -> Plan | None:
     """How to encode a weight in the fewest bytes; None where it stays dense (see ``smallest``)."""
-    if not 0 < values.size < MAX_ELEMENTS or not 1 <= values.ndim <= MAX_RANK:
-        return None
-    values = np.ascontiguousarray(values)
-    filled = _fill(values)
-    found = [Plan(filled.nbytes, lambda: filled)] if filled else _candidates(values, note)
-    best = min(found, key=lambda c: c.nbytes, default=None)
-    return best if best is not None and best.nbytes < values.nbytes else None
+    return min(_plans(values, note, [Coding(note.entropy)]), key=lambda plan: plan.nbytes, default=None)
+
+
+def plans(values: Array, note: Note, op_types: Collection[str]) -> dict[str, Plan]:
+    """How to encode a weight with each of these operators that can hold it, and how without entropy coding."""
+    specs = [spec for spec in map(spec_of, op_types) if note.entropy or not any(k[0] == "H" for k in spec.streams)]
+    codings = {Coding(note.entropy, spec.positions, "" if spec.raw else spec.values) for spec in specs}
+    found: dict[str, Plan] = {}
+    for plan in _plans(values, note, [Coding(False), *sorted(codings, key=repr)]):
+        found.setdefault(plan.op_type, plan)
+    return found
 
 
 def smallest(values: Array, note: Note) -> Encoded | None:

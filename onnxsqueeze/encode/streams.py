@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +35,7 @@ class StreamPlan:
     @property
     def load_nodes(self) -> int:
         """Standard operators that decode a Huffman stream; 0 for a packed one."""
-        return 0 if self.code is None else 2 * _stored_depth(self.code) + 56
+        return 0 if self.code is None else 2 * split_kind(self.kind)[0] + 56
 
     @property
     def load_bytes(self) -> int:
@@ -68,42 +70,53 @@ def blocks_of(count: int) -> int:
     return (count + 7) // 8
 
 
-def _packed_plan(largest: int, count: int) -> StreamPlan:
-    bits = max(1, int(largest).bit_length())
+def _packed_plan(largest: int, count: int, bits: int = 1) -> StreamPlan:
+    bits = max(bits, int(largest).bit_length())
     return StreamPlan(f"P{bits}", bits * blocks_of(count), bits=bits)
 
 
-def _stored_depth(code: Code) -> int:
-    """Levels in the file: a multiple of 4, the last ones empty, so that tensors share decode functions."""
-    return (code.depth + 3) // 4 * 4
-
-
-def _huffman_plan(code: Code) -> StreamPlan:
+def _huffman_plan(code: Code, levels: int = 0) -> StreamPlan:
+    """Levels in the file are a multiple of 4, the last ones empty, so that tensors share decode functions."""
+    levels = levels or (code.depth + 3) // 4 * 4
     count = int(code.counts.sum())
     payload = (code.bits - code.low * count) // 8 + code.depth + code.low * blocks_of(count)
-    attributes = 10 * code.depth + 4 * len(code.counts) + 40
-    kind = f"H{_stored_depth(code)}" + (f"L{code.low}" if code.low else "")
-    return StreamPlan(kind, payload + attributes, code=code)
+    attributes = 10 * code.depth + 6 * (levels - code.depth) + (1 + (count.bit_length() + 6) // 7) * len(code.counts) + 40
+    return StreamPlan(f"H{levels}" + (f"L{code.low}" if code.low else ""), payload + attributes, code=code)
 
 
-def plan_indices(counts: Counts, entropy: bool) -> StreamPlan:
-    """The smaller coding for codebook indices with these counts (one entry a codebook value)."""
+def plan_indices(counts: Counts, entropy: bool, kind: str = "") -> StreamPlan | None:
+    """The smallest coding for codebook indices with these counts (one entry a codebook value).
+
+    With ``kind``, the coding of that kind, None where it cannot hold them; without, packed where not ``entropy``.
+    """
+    if kind:
+        return _of_kind(kind, len(counts) - 1, int(counts.sum()), partial(code_for_indices, counts))
     packed = _packed_plan(len(counts) - 1, int(counts.sum()))
     code = code_for_indices(counts) if entropy else None
-    if code is None:
-        return packed
-    huffman = _huffman_plan(code)
+    huffman = packed if code is None else _huffman_plan(code)
     return huffman if huffman.nbytes < packed.nbytes else packed
 
 
-def plan_distances(counts: Counts, entropy: bool) -> StreamPlan:
-    """The smaller coding for distances with these counts (entry d: how often d occurs)."""
-    best = _packed_plan(int(np.flatnonzero(counts)[-1]), int(counts.sum()))
+def plan_distances(counts: Counts, entropy: bool, kind: str = "") -> StreamPlan | None:
+    """The smallest coding for distances with these counts (entry d: how often d occurs); ``kind`` as for indices."""
+    longest = int(np.flatnonzero(counts)[-1])
+    if kind:
+        return _of_kind(kind, longest, int(counts.sum()), partial(code_for_distances, counts))
+    best = _packed_plan(longest, int(counts.sum()))
     for low in range(8) if entropy else ():
         code = code_for_distances(counts, low)
         if code is not None and (plan := _huffman_plan(code)).nbytes < best.nbytes:
             best = plan
     return best
+
+
+def _of_kind(kind: str, largest: int, count: int, code_for: Callable[[int, int], Code | None]) -> StreamPlan | None:
+    levels, bits = split_kind(kind)
+    if not levels:
+        packed = _packed_plan(largest, count, bits)
+        return packed if packed.kind == kind else None
+    code = code_for(bits, levels)
+    return None if code is None else _huffman_plan(code, levels)
 
 
 def encode(values: Bytes, plan: StreamPlan) -> Stream:
@@ -119,7 +132,7 @@ def encode(values: Bytes, plan: StreamPlan) -> Stream:
     coded = high < len(code.leaf_of_high)
     leaf_table[coded] = np.maximum(code.leaf_of_high[high[coded]], 0)
     payload, sizes, zeros, leaves, starts = native.huffman_encode(leaf_table[flat], code.lengths.astype(np.uint8))
-    unused = [0] * (_stored_depth(code) - code.depth)
+    unused = [0] * (split_kind(plan.kind)[0] - code.depth)
     sizes, zeros, leaves = sizes + unused, zeros + unused, leaves + unused
     if code.low:
         low_table = (every & ((1 << code.low) - 1)).astype(np.uint8)
@@ -128,18 +141,24 @@ def encode(values: Bytes, plan: StreamPlan) -> Stream:
     return Stream(plan.kind, payload, sizes, zeros, leaves, starts)
 
 
+def slots(entries: int, plan: StreamPlan) -> int:
+    """Size of a codebook of so many entries once it covers every index that the stream can hold."""
+    if plan.code is None:
+        return 1 << plan.bits if plan.bits in (1, 2, 4) else entries
+    return len(plan.code.counts) << plan.code.low
+
+
 def permute_codebook(codebook: npt.NDArray[np.float32], plan: StreamPlan) -> npt.NDArray[np.float32]:
     """The codebook in the order that the coded indices refer to, padded with zeros where slots are unused."""
+    padded = np.zeros(slots(len(codebook), plan), np.float32)
     if plan.code is None:
-        padded = np.zeros(1 << plan.bits if plan.bits in (1, 2, 4) else len(codebook), np.float32)
         padded[: len(codebook)] = codebook
         return padded
     code = plan.code
     every = np.arange(len(codebook)) + code.offset
     leaf = code.leaf_of_high[every >> code.low]
-    slots = (leaf << code.low) | (every & ((1 << code.low) - 1))
-    padded = np.zeros(len(code.counts) << code.low, np.float32)
-    padded[slots[leaf >= 0]] = codebook[leaf >= 0]
+    places = (leaf << code.low) | (every & ((1 << code.low) - 1))
+    padded[places[leaf >= 0]] = codebook[leaf >= 0]
     return padded
 
 

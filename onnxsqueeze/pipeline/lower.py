@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from onnxsqueeze.encode import Encoded, Note, smallest
+import numpy as np
+
+from onnxsqueeze.encode import Encoded, Note, plans, smallest
 from onnxsqueeze.encode.bodies import DOMAIN, VERSION, function
 from onnxsqueeze.encode.decode import decode
 from onnxsqueeze.encode.nodes import to_node
 from onnxsqueeze.errors import PassError
+from onnxsqueeze.pipeline.functions import IMPOSSIBLE, choose
 
 if TYPE_CHECKING:
     from onnxsqueeze.model import Model, Weight
     from onnxsqueeze.pipeline.context import Context
 
 OPSET = 13  # the oldest that the bodies are written in
+SETTLED_FROM = 1 << 20  # bytes of an encoded weight from which on the size of functions does not matter
 
 
 @dataclass(frozen=True)
@@ -60,39 +62,50 @@ def lower(model: Model, context: Context) -> list[Packed]:
 
 
 def _encodings(model: Model, opset: int, context: Context) -> dict[str, Encoded]:
-    """The encoding of each weight that has one, after functions that cost more than they save have been given up."""
+    """The encoding of each weight that has one, chosen so that weights and decode functions together are small."""
     weights = {w.name: w for w in model.weights()}
-    found = _encode(list(weights.values()), True, context)
-    if unpaid := _unpaid(found, weights, opset):
-        plain = _encode([weights[name] for name in sorted(unpaid)], False, context)
-        found = {name: e for name, e in found.items() if name not in unpaid} | plain
-    while unpaid := _unpaid(found, weights, opset):
-        found = {name: e for name, e in found.items() if name not in unpaid}
-    return found
+    found = _encode({name: "" for name in weights}, weights, context)
+    chosen = _chosen(found, weights, opset, context)
+    changed = {name: kind for name, kind in chosen.items() if kind and kind != found[name].op_type}
+    kept = {name: e for name, e in found.items() if chosen[name] == e.op_type}
+    return kept | _encode(changed, weights, context)
 
 
-def _encode(weights: list[Weight], entropy: bool, context: Context) -> dict[str, Encoded]:
-    """Encodes weights, each decoded again and compared bit for bit; those that stay dense are left out."""
+def _encode(kinds: dict[str, str], weights: dict[str, Weight], context: Context) -> dict[str, Encoded]:
+    """Encodes weights by the operators given, or the smallest, each decoded again and compared bit for bit."""
 
-    def encode(weight: Weight) -> Encoded | None:
-        values, note = weight.values(), weight.note or Note()
-        encoded = smallest(values, note if entropy else dataclasses.replace(note, entropy=False))
+    def encode(name: str) -> Encoded | None:
+        values, note, kind = weights[name].values(), weights[name].note or Note(), kinds[name]
+        encoded = plans(values, note, [kind])[kind].build() if kind else smallest(values, note)
         if encoded is not None and decode(encoded).tobytes() != values.tobytes():
-            raise PassError(f"weight '{weight.name}' does not come back from {encoded.op_type}; please report this")
+            raise PassError(f"weight '{name}' does not come back from {encoded.op_type}; please report this")
         return encoded
 
-    results = context.each("encode", encode, weights, lambda w: w.name)
-    return {w.name: e for w, e in zip(weights, results, strict=True) if e is not None}
+    results = context.each("encode", encode, kinds, str)
+    return {name: encoded for name, encoded in zip(kinds, results, strict=True) if encoded is not None}
 
 
-def _unpaid(found: dict[str, Encoded], weights: dict[str, Weight], opset: int) -> set[str]:
-    """The weights whose decode functions are larger than what they save, all users of a function together."""
-    users: dict[str, list[str]] = defaultdict(list)
-    for name, encoded in found.items():
-        users[encoded.op_type].append(name)
-    unpaid: set[str] = set()
-    for kind, names in users.items():
-        saved = sum(weights[name].nbytes - found[name].nbytes for name in names)
-        if saved <= function(kind, opset).ByteSize():
-            unpaid.update(names)
-    return unpaid
+def _chosen(found: dict[str, Encoded], weights: dict[str, Weight], opset: int, context: Context) -> dict[str, str]:
+    """The operator of each weight: its smallest, another that shares a function, or "" for dense."""
+    first = sorted({encoded.op_type for encoded in found.values()})
+
+    def sizes(name: str) -> dict[str, int]:
+        own = found[name]
+        if own.nbytes >= SETTLED_FROM:
+            return {own.op_type: own.nbytes}
+        weight = weights[name]
+        return {k: p.nbytes for k, p in plans(weight.values(), weight.note or Note(), first).items()} | {
+            own.op_type: own.nbytes
+        }
+
+    rows = list(context.each("choose", sizes, found, str))
+    kinds = ["", *sorted(set().union(*rows))]
+    costs = np.full((len(rows), len(kinds)), IMPOSSIBLE, np.int64)
+    for row, (name, known) in enumerate(zip(found, rows, strict=True)):
+        costs[row, 0] = weights[name].nbytes
+        for kind, nbytes in known.items():
+            costs[row, kinds.index(kind)] = nbytes
+    functions = np.array([function(kind, opset).ByteSize() + 4 if kind else 0 for kind in kinds], np.int64)
+    starts = [np.array([k in first for k in kinds]), np.array([not k or k not in first for k in kinds])]
+    picked = choose(costs, functions, starts)
+    return {name: kinds[index] for name, index in zip(found, picked, strict=True)}

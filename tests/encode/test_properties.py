@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from onnxsqueeze.encode import Encoded, Note, Pattern, Scale, Sharing, best_plan, reference, smallest
+from onnxsqueeze.encode import Encoded, Note, Pattern, Scale, Sharing, best_plan, plans, reference, smallest
 from onnxsqueeze.encode.decode import decode
 from onnxsqueeze.encode.huffman import code_for_distances, code_for_indices, code_lengths, entropy_bits
 from onnxsqueeze.encode.names import split_kind
@@ -25,6 +26,12 @@ Array = npt.NDArray[Any]
 dtypes = st.sampled_from([np.float16, np.float32, np.float64])
 seeds = st.integers(0, 2**32 - 1)
 shapes = hnp.array_shapes(min_dims=1, max_dims=5, min_side=1, max_side=9) | st.tuples(st.integers(1, 4000))
+OP_TYPES = [
+    f"{layout}{stream}{suffix}"
+    for layout in ("Dense_", "Gaps_P3_", "Gaps_H8L1_", "NM_P2_")
+    for stream in ("P4", "P6", "P8", "H4", "H12", "H8L2", "H12L4")
+    for suffix in ("", "_S", "_C")
+]
 properties = settings(deadline=None, max_examples=120)
 
 
@@ -65,6 +72,10 @@ def assert_exact(values: Array, encoded: Encoded | None) -> None:
     if encoded is None:
         return
     assert encoded.nbytes < values.nbytes
+    assert_same(values, encoded)
+
+
+def assert_same(values: Array, encoded: Encoded) -> None:
     for decoder in (decode, reference.decode):
         found = decoder(encoded)
         assert (found.dtype, found.shape, found.tobytes()) == (values.dtype, values.shape, values.tobytes())
@@ -103,6 +114,21 @@ def test_plans_tell_the_size(case: tuple[Array, Note]) -> None:
     if plan is not None:
         size = plan.build().nbytes
         assert abs(plan.nbytes - size) <= 0.05 * size + 64
+
+
+@given(weights(), st.sets(st.sampled_from(OP_TYPES), max_size=4))
+@properties
+def test_plans_for_operators_that_are_given(case: tuple[Array, Note], op_types: set[str]) -> None:
+    values, note = case[0], replace(case[1], entropy=True)
+    found = plans(values, note, op_types)
+    for op_type, plan in found.items():
+        encoded = plan.build()
+        assert (plan.op_type, encoded.op_type) == (op_type, op_type)
+        assert abs(plan.nbytes - encoded.nbytes) <= 0.05 * encoded.nbytes + 64
+        assert_same(values, encoded)
+    best = best_plan(values, note)
+    if best is not None and best.op_type in op_types:
+        assert best.op_type in found
 
 
 @given(weights())
@@ -227,5 +253,6 @@ def test_codes_are_legal(counts: Array) -> None:
             assert (np.diff(code.lengths) >= 0).all() and (code.counts > 0).all() and kraft(code.lengths) == 1
             assert int(code.counts.sum()) == int(counts.sum())
     for plan in (plan_indices(counts, True), plan_distances(counts, True)):
+        assert plan is not None
         depth, bits = split_kind(plan.kind)
         assert depth <= 12 and bits <= 8
