@@ -80,7 +80,9 @@ def _huffman_plan(code: Code, levels: int = 0) -> StreamPlan:
     levels = levels or (code.depth + 3) // 4 * 4
     count = int(code.counts.sum())
     payload = (code.bits - code.low * count) // 8 + code.depth + code.low * blocks_of(count)
-    attributes = 10 * code.depth + 6 * (levels - code.depth) + (1 + (count.bit_length() + 6) // 7) * len(code.counts) + 40
+    attributes = (
+        10 * code.depth + 6 * (levels - code.depth) + (1 + (count.bit_length() + 6) // 7) * len(code.counts) + 40
+    )
     return StreamPlan(f"H{levels}" + (f"L{code.low}" if code.low else ""), payload + attributes, code=code)
 
 

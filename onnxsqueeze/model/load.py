@@ -23,6 +23,7 @@ from onnxsqueeze.model.tensors import (
 )
 
 LIMIT = 2**31 - 1  # bytes of a protobuf message
+HEAVY = 1 << 24  # bytes from which on a light copy of a model is checked faster than the model itself
 
 
 def parse(path: Path) -> ModelProto:
@@ -58,7 +59,7 @@ def _pointer(head: bytes) -> str:
 
 
 def check(model: ModelProto, origin: str) -> None:
-    """Runs onnx.checker over a light copy (no size limit, no second copy of the weights)."""
+    """Runs onnx.checker; over a light copy where there is much data (no size limit, no second copy of the weights)."""
     if not model.HasField("graph"):
         raise ModelError(f"{origin} is not an ONNX model: it has no graph")
     newest = defs.onnx_opset_version()
@@ -69,13 +70,17 @@ def check(model: ModelProto, origin: str) -> None:
                 f"{newest}; upgrade onnx or export with an older opset"
             )
     try:
-        checker.check_model(hollow(model, []))
+        checker.check_model(hollow(model, []) if _is_heavy(model) else model)
     except (checker.ValidationError, ValueError, RuntimeError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "unknown error")
         raise ModelError(f"{origin} is not valid ONNX: {reason}") from None
     for text in _texts(model):
         if isinstance(text, bytes):  # what protobuf gives where it is no UTF-8
             raise ModelError(f"{origin} holds the name {text!r}, which is not valid UTF-8; export it again")
+
+
+def _is_heavy(model: ModelProto) -> bool:
+    return model.ByteSize() >= HEAVY or any(map(is_external, every_tensor(model)))
 
 
 def _texts(model: ModelProto) -> Iterator[str | bytes]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 
 Hold = Callable[["Scope", str, "npt.NDArray[Any]"], TensorProto]
+Decoded = tuple[Encoded, "npt.NDArray[Any]"]
+
+SPREAD_FROM = 1 << 18  # bytes of a packed weight from which on several threads decode it together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +89,7 @@ def unpack(model: Model, threads: int = 1, hold: Hold = embedded) -> list[Unpack
         nodes = [node for node in scope.graph.node if node.domain == DOMAIN]
         tensors = {t.name: t for t in scope.graph.initializer}
         made: dict[str, TensorProto] = {}
-        for node in nodes:
-            encoded, weight = _decode_node(model, node, tensors, threads)
+        for node, (encoded, weight) in zip(nodes, _decode_nodes(model, nodes, tensors, threads), strict=True):
             name = node.output[0]
             made[name] = hold(scope, name, weight)
             done.append(Unpacked(f"{scope.path}/{name}" if scope.path else name, encoded.op_type, encoded.nbytes))
@@ -99,13 +102,24 @@ def unpack(model: Model, threads: int = 1, hold: Hold = embedded) -> list[Unpack
     return done
 
 
-def _decode_node(
-    model: Model, node: NodeProto, tensors: dict[str, TensorProto], threads: int
-) -> tuple[Encoded, npt.NDArray[Any]]:
+def _decode_nodes(
+    model: Model, nodes: Sequence[NodeProto], tensors: dict[str, TensorProto], threads: int
+) -> Iterator[Decoded]:
+    """Small weights on a thread each, large ones on all threads, in the nodes' order."""
+
     def read(name: str) -> npt.NDArray[Any] | None:
         return model.read(tensors[name]) if name in tensors else None
 
-    encoded = from_node(node, read)
+    def small(node: NodeProto) -> Decoded | None:
+        encoded = from_node(node, read)
+        return None if encoded.payload_nbytes >= SPREAD_FROM else _decoded(node, encoded, 1)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for node, found in zip(nodes, pool.map(small, nodes), strict=True):
+            yield found or _decoded(node, from_node(node, read), threads)
+
+
+def _decoded(node: NodeProto, encoded: Encoded, threads: int) -> Decoded:
     try:
         return encoded, decode(encoded, threads)
     except FormatError as error:
