@@ -28,7 +28,8 @@ def choose(costs: Bytes, functions: Bytes, starts: Sequence[Chosen]) -> npt.NDAr
         Index of the function of each weight: [weights].
     """
     best = min((_improved(costs, functions, start) for start in starts), key=lambda s: _total(costs, functions, s))
-    return np.where(best, costs, IMPOSSIBLE).argmin(axis=1)
+    picked: npt.NDArray[np.int64] = np.where(best, costs, IMPOSSIBLE).argmin(axis=1)
+    return picked
 
 
 def _improved(costs: Bytes, functions: Bytes, start: Chosen) -> Chosen:
