@@ -43,6 +43,17 @@ enum {
   OSQ_CODE = -23,
   OSQ_PLANE_UNUSED = -24,
   OSQ_LEVEL_UNUSED = -25,
+  OSQ_NAME = -26,
+  OSQ_INPUT = -27,
+  OSQ_ATTRIBUTE = -28,
+  OSQ_SHAPE = -29,
+  OSQ_CODEBOOK = -30,
+  OSQ_TOTAL = -31,
+  OSQ_ENTRIES = -32,
+  OSQ_GROUPS = -33,
+  OSQ_PERM = -34,
+  OSQ_SCALE = -35,
+  OSQ_FILL = -36,
 };
 
 // One clear wording for a status; never null.
@@ -125,6 +136,35 @@ OSQ_API int osq_scatter_gaps(const uint8_t* distances, const void* values, size_
 // Zeroes `out` (rows x size elements), then puts `kept` values into each row at their positions (FORMAT 4.4).
 OSQ_API int osq_scatter_nm(const uint8_t* positions, const void* values, size_t rows, size_t size,
                            size_t kept, size_t item_size, void* out);
+
+// --- Whole weights: the nodes of FORMAT 2 ---
+
+typedef struct {
+  const char* name;
+  const int64_t* values;
+  size_t count;
+} osq_attribute;
+
+// A tensor of one dimension; `type` as ONNX numbers them (2: uint8).
+typedef struct {
+  const void* data;
+  size_t count;
+  int type;
+} osq_vector;
+
+typedef struct {
+  const char* op_type;
+  const osq_attribute* attributes;
+  size_t attribute_count;
+  const osq_vector* inputs;  // in the order of FORMAT 2
+  size_t input_count;
+} osq_node;
+
+// Checks all of a node but its payloads; writes the type of its weight, and the number of elements.
+OSQ_API int osq_open_node(const osq_node* node, int* type, size_t* total);
+
+// Decodes the weight of a node into `total` elements of `type`, as osq_open_node tells them.
+OSQ_API int osq_decode_node(const osq_node* node, int threads, int type, size_t total, void* out);
 
 // --- For finding codebooks ---
 

@@ -52,6 +52,28 @@ const char* osq_error(int status) {
       return "the unused elements of a plane are not 0";
     case OSQ_LEVEL_UNUSED:
       return "the unused bits of a level are not 0";
+    case OSQ_NAME:
+      return "the operator's name does not fit the weight, or is of another format version";
+    case OSQ_INPUT:
+      return "an input is missing, or of the wrong type or length";
+    case OSQ_ATTRIBUTE:
+      return "an attribute is missing, or does not fit the weight";
+    case OSQ_SHAPE:
+      return "the shape does not have 1 to 32 positive dimensions of less than 2^28 elements together";
+    case OSQ_CODEBOOK:
+      return "the codebook has too few or too many entries";
+    case OSQ_TOTAL:
+      return "attribute 'total' does not fit the shape";
+    case OSQ_ENTRIES:
+      return "the number of entries does not fit the weight";
+    case OSQ_GROUPS:
+      return "the groups do not fit the weight";
+    case OSQ_PERM:
+      return "attributes 'moved' and 'perm' do not give the shape";
+    case OSQ_SCALE:
+      return "the scale does not fit the weight";
+    case OSQ_FILL:
+      return "the value is not a single one";
     default:
       return "an internal error";
   }

@@ -46,6 +46,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "osq_assign": (_pointer, _size, _pointer, _size, _int, _pointer),
     "osq_histogram": (_pointer, _size, _float, _float, _size, _int, _pointer, _pointer),
     "osq_get_stats": (_pointer, _size, _pointer),
+    "osq_open_node": (_pointer, _pointer, _pointer),
+    "osq_decode_node": (_pointer, _int, _int, _size, _pointer),
 }
 
 
@@ -78,7 +80,8 @@ def _library() -> ctypes.CDLL:
     return library
 
 
-def _call(name: str, *arguments: Any) -> None:
+def call(name: str, *arguments: Any) -> None:
+    """Calls a function of the library; raises FormatError in its words where it refuses."""
     status = getattr(_library(), name)(*arguments)
     if status != 0:
         raise FormatError(_library().osq_error(status).decode())
@@ -105,7 +108,7 @@ def _empty(count: int, dtype: Any = "uint8") -> Array:
     return np.empty(count, dtype)
 
 
-def _longs(values: Sequence[int]) -> Any:
+def longs(values: Sequence[int]) -> Any:
     """A C array of the values."""
     if any(not -(1 << 63) <= value < 1 << 63 for value in values):
         raise FormatError("an attribute does not fit 64 bits")
@@ -125,7 +128,7 @@ def pack(values: Bytes, k: int) -> tuple[Bytes, list[int]]:
     flat = _flat(values, "uint8")
     blocks = (len(flat) + 7) // 8
     payload = _empty(k * blocks)
-    _call("osq_pack", flat.ctypes.data, len(flat), k, payload.ctypes.data, len(payload))
+    call("osq_pack", flat.ctypes.data, len(flat), k, payload.ctypes.data, len(payload))
     return payload, [width * blocks for width in plane_bits(k)]
 
 
@@ -134,7 +137,7 @@ def unpack(payload: Bytes, sizes: Sequence[int], k: int, count: int) -> Bytes:
     data = _flat(payload, "uint8")
     _check_packed(len(data), sizes, count)
     values = _empty(count)
-    _call("osq_unpack", data.ctypes.data, len(data), _longs(sizes), len(sizes), k, count, values.ctypes.data)
+    call("osq_unpack", data.ctypes.data, len(data), longs(sizes), len(sizes), k, count, values.ctypes.data)
     return values
 
 
@@ -172,13 +175,13 @@ def huffman_encode(
     flat, bits = _flat(leaf, "uint8"), _flat(lengths, "uint8")
     parts = max(1, min(threads, len(flat) // PART_ELEMENTS, 256))
     counts = _empty(256 * parts, "uint64")
-    _call("osq_count_bytes", flat.ctypes.data, len(flat), parts, counts.ctypes.data)
+    call("osq_count_bytes", flat.ctypes.data, len(flat), parts, counts.ctypes.data)
     levels = int(bits.max(initial=1))
     sizes, zeros, leaves = ((ctypes.c_int64 * levels)() for _ in range(3))
     starts = (ctypes.c_int64 * max(0, len(bits) - 1))()
-    _call("osq_huffman_sizes", counts.ctypes.data, parts, bits.ctypes.data, len(bits), sizes)
+    call("osq_huffman_sizes", counts.ctypes.data, parts, bits.ctypes.data, len(bits), sizes)
     payload = _empty(sum(sizes))
-    _call(
+    call(
         "osq_huffman_encode",
         *(flat.ctypes.data, len(flat), counts.ctypes.data, parts, bits.ctypes.data, len(bits)),
         *(payload.ctypes.data, len(payload), zeros, leaves, starts),
@@ -202,14 +205,14 @@ def huffman_decode(
         raise FormatError("zeros or leaves do not have one entry a level")
     if count < 0 or count > 8 * len(data):
         raise FormatError("a level has the wrong length")
-    arrays = [_longs(values) for values in (sizes, zeros, leaves, starts)]
+    arrays = [longs(values) for values in (sizes, zeros, leaves, starts)]
     stream = _HuffmanStream(
         *(data.ctypes.data, len(data), ctypes.addressof(arrays[0]), len(sizes)),
         *(ctypes.addressof(arrays[1]), ctypes.addressof(arrays[2]), len(zeros)),
         *(ctypes.addressof(arrays[3]), len(starts), low),
     )
     values = _empty(count)
-    _call("osq_huffman_decode", ctypes.byref(stream), count, threads, values.ctypes.data)
+    call("osq_huffman_decode", ctypes.byref(stream), count, threads, values.ctypes.data)
     return values
 
 
@@ -247,7 +250,7 @@ def _finish(name: str, count: int, scale: ChannelScale | None, dtype: Any, *argu
             *(table.ctypes.data, len(table), codes.ctypes.data, scale.outer, len(codes), scale.inner),
         )
         reference = ctypes.byref(structure)
-    _call(name, *arguments, reference, ONNX_TYPES[out.dtype.name], out.ctypes.data)
+    call(name, *arguments, reference, ONNX_TYPES[out.dtype.name], out.ctypes.data)
     return out
 
 
@@ -273,7 +276,7 @@ def scatter_gaps(distances: Bytes, values: Array, total: int) -> Array:
         raise FormatError("the weight has 2^28 elements or more")
     out = _empty(total, items.dtype)
     arguments = (steps.ctypes.data, items.ctypes.data, len(steps), items.itemsize, total)
-    _call("osq_scatter_gaps", *arguments, out.ctypes.data)
+    call("osq_scatter_gaps", *arguments, out.ctypes.data)
     return out
 
 
@@ -286,7 +289,7 @@ def scatter_nm(positions: Bytes, values: Array, groups: int, size: int, kept: in
         raise FormatError("the weight has 2^28 elements or more")
     out = _empty(groups * size, items.dtype)
     arguments = (places.ctypes.data, items.ctypes.data, groups, size, kept, items.itemsize)
-    _call("osq_scatter_nm", *arguments, out.ctypes.data)
+    call("osq_scatter_nm", *arguments, out.ctypes.data)
     return out.reshape(groups, size)
 
 
@@ -297,7 +300,7 @@ def assign(values: Floats, boundaries: Floats, threads: int = 1) -> Bytes:
     """How many boundaries (sorted, at most 255) are at most each value: uint8, flat. Nothing may be NaN."""
     flat, edges = _flat(values, "float32"), _flat(boundaries, "float32")
     indices = _empty(len(flat))
-    _call(
+    call(
         "osq_assign",
         *(flat.ctypes.data, len(flat), edges.ctypes.data, len(edges), threads, indices.ctypes.data),
     )
@@ -310,7 +313,7 @@ def histogram(
     """Counts and sums in ``bins`` equal bins over [low, high]; values outside go to the outermost ones."""
     flat = _flat(values, "float32")
     counts, sums = _empty(bins, "uint64"), _empty(bins, "float64")
-    _call(
+    call(
         "osq_histogram",
         *(flat.ctypes.data, len(flat), low, high, bins, threads, counts.ctypes.data, sums.ctypes.data),
     )
@@ -342,5 +345,5 @@ def stats(values: Floats) -> Stats:
     """Extremes, finiteness and zeros in one pass."""
     flat = _flat(values, "float32")
     found = _Stats()
-    _call("osq_get_stats", flat.ctypes.data, len(flat), ctypes.byref(found))
+    call("osq_get_stats", flat.ctypes.data, len(flat), ctypes.byref(found))
     return Stats(found.min, found.max, found.abs_max, bool(found.finite), found.zeros)

@@ -21,6 +21,16 @@ _PATTERNS = (
     ),
 )
 
+INPUT_TYPES = {
+    "p": ("uint8",),
+    "v": ("uint8",),
+    "channels": ("uint8",),
+    "codebook": ("float32",),
+    "scales": ("float32",),
+    "value": ("float16", "float32", "float64"),
+    "values": ("float16", "float32", "float64"),
+}
+
 
 @dataclass(frozen=True)
 class Spec:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
 from onnxsqueeze.encode.bodies import DOMAIN
 from onnxsqueeze.encode.encoded import Encoded
-from onnxsqueeze.encode.names import spec_of
+from onnxsqueeze.encode.names import INPUT_TYPES, spec_of
 from onnxsqueeze.errors import FormatError
 
 Array = npt.NDArray[Any]
@@ -29,17 +28,6 @@ def to_node(encoded: Encoded, output: str, prefix: str) -> tuple[onnx.NodeProto,
     return node, [numpy_helper.from_array(encoded.inputs[key], names[key]) for key in inputs]
 
 
-_DTYPES = {
-    "p": (np.uint8,),
-    "v": (np.uint8,),
-    "channels": (np.uint8,),
-    "codebook": (np.float32,),
-    "scales": (np.float32,),
-    "value": (np.float16, np.float32, np.float64),
-    "values": (np.float16, np.float32, np.float64),
-}
-
-
 def from_node(node: onnx.NodeProto, read: Callable[[str], Array | None]) -> Encoded:
     """The packed weight of a decode node; ``read`` gives an initializer's array, or None where there is none.
 
@@ -54,10 +42,8 @@ def from_node(node: onnx.NodeProto, read: Callable[[str], Array | None]) -> Enco
         array = read(name)
         if array is None:
             raise FormatError(f"{where}: input '{name}' is not an initializer")
-        if array.dtype not in _DTYPES[key] or array.ndim != 1:
-            raise FormatError(
-                f"{where}: input '{name}' must be a vector of {np.dtype(_DTYPES[key][0])}, not {array.dtype}"
-            )
+        if array.dtype.name not in INPUT_TYPES[key] or array.ndim != 1:
+            raise FormatError(f"{where}: input '{name}' must be a vector of {INPUT_TYPES[key][0]}, not {array.dtype}")
         inputs[key] = array
     attributes, to = {}, 0
     for attribute in node.attribute:

@@ -12,8 +12,9 @@ from packing import Array, Packer
 import onnxsqueeze
 from onnxsqueeze.encode import Encoded, reference
 from onnxsqueeze.encode.bodies import DOMAIN, VERSION, function
-from onnxsqueeze.encode.decode import MAX_ELEMENTS, MAX_RANK, decode
+from onnxsqueeze.encode.decode import decode
 from onnxsqueeze.encode.huffman import MAX_DEPTH
+from onnxsqueeze.encode.layouts import MAX_ELEMENTS, MAX_RANK
 from onnxsqueeze.encode.names import spec_of
 from onnxsqueeze.encode.streams import PLANES
 
