@@ -49,7 +49,7 @@ def decode(op_type: str, attributes: Mapping[str, Sequence[int]], inputs: Sequen
     import numpy as np
 
     lists = {name: native.longs(values) for name, values in attributes.items()}
-    vectors = [np.ascontiguousarray(array) for array in inputs]
+    vectors = [np.require(array, requirements=["C", "A"]) for array in inputs]
     node = _Node(
         op_type.encode(),
         (_Attribute * len(lists))(
