@@ -1,5 +1,6 @@
-"""The native library: codecs in C++, called through ctypes; ``load`` opens compressed models with them."""
+"""The native library: codecs and kernels in C++; ``load`` opens compressed models with them."""
 
+from onnxsqueeze.runtime.provider import session_options
 from onnxsqueeze.runtime.session import load
 
-__all__ = ["load"]
+__all__ = ["load", "session_options"]

@@ -1,0 +1,169 @@
+#include "ep_graph.h"
+
+namespace osq {
+namespace {
+
+// A tensor's type and shape, released at the end.
+class TypeAndShape {
+ public:
+  TypeAndShape(const OrtApi* api, const OrtValue* value) : api_(api) {
+    Check(ort::GetTensorTypeAndShape::Call(api, value, &info_));
+  }
+  ~TypeAndShape() { ReleaseTensorTypeAndShapeInfo(api_, info_); }
+  TypeAndShape(const TypeAndShape&) = delete;
+
+  int type() const {
+    int type = 0;
+    Check(ort::GetTensorElementType::Call(api_, info_, &type));
+    return type;
+  }
+
+  std::vector<int64_t> shape() const {
+    size_t rank = 0;
+    Check(ort::GetDimensionsCount::Call(api_, info_, &rank));
+    std::vector<int64_t> shape(rank);
+    Check(ort::GetDimensions::Call(api_, info_, shape.data(), rank));
+    return shape;
+  }
+
+ private:
+  const OrtApi* api_;
+  OrtTensorTypeAndShapeInfo* info_ = nullptr;
+};
+
+template <typename Call>
+std::string Text(const OrtApi* api, const OrtNode* node) {
+  const char* text = nullptr;
+  Check(Call::Call(api, node, &text));
+  return text == nullptr ? "" : text;
+}
+
+}  // namespace
+
+std::vector<int64_t> ShapeOf(const OrtApi* api, const OrtValue* value) {
+  return TypeAndShape(api, value).shape();
+}
+
+Graph::Graph(const OrtApi* api, const OrtGraph* graph) : api_(api) {
+  size_t count = 0;
+  Check(ort::Graph_GetNumNodes::Call(api, graph, &count));
+  std::vector<const OrtNode*> handles(count);
+  Check(ort::Graph_GetNodes::Call(api, graph, handles.data(), count));
+  nodes_.reserve(count);
+  for (const OrtNode* handle : handles) {
+    GraphNode node{handle,
+                   Text<ort::Node_GetName>(api, handle),
+                   Text<ort::Node_GetDomain>(api, handle),
+                   Text<ort::Node_GetOperatorType>(api, handle),
+                   {},
+                   {}};
+    size_t size = 0;
+    Check(ort::Node_GetNumInputs::Call(api, handle, &size));
+    std::vector<const OrtValueInfo*> values(size);
+    Check(ort::Node_GetInputs::Call(api, handle, values.data(), size));
+    node.inputs = Values(values);
+    Check(ort::Node_GetNumOutputs::Call(api, handle, &size));
+    values.resize(size);
+    Check(ort::Node_GetOutputs::Call(api, handle, values.data(), size));
+    node.outputs = Values(values);
+    for (const GraphValue& input : node.inputs) consumers_.emplace(input.name, nodes_.size());
+    for (const GraphValue& output : node.outputs) producers_[output.name] = nodes_.size();
+    nodes_.push_back(std::move(node));
+  }
+}
+
+std::vector<GraphValue> Graph::Values(const std::vector<const OrtValueInfo*>& handles) const {
+  std::vector<GraphValue> values;
+  for (const OrtValueInfo* handle : handles) {
+    const char* name = nullptr;
+    if (handle != nullptr) Check(ort::GetValueInfoName::Call(api_, handle, &name));
+    values.push_back({handle, name == nullptr ? "" : name});
+  }
+  return values;
+}
+
+const GraphNode* Graph::Producer(const std::string& value) const {
+  const auto found = producers_.find(value);
+  return found == producers_.end() ? nullptr : &nodes_[found->second];
+}
+
+const GraphNode* Graph::OnlyConsumer(const GraphValue& value) const {
+  const auto range = consumers_.equal_range(value.name);
+  if (range.first == range.second || std::next(range.first) != range.second) return nullptr;
+  bool given_out = false;
+  Check(ort::ValueInfo_IsGraphOutput::Call(api_, value.handle, &given_out));
+  size_t uses = 0;  // those inside of subgraphs count, too
+  Check(ort::ValueInfo_GetValueNumConsumers::Call(api_, value.handle, &uses));
+  return given_out || uses != 1 ? nullptr : &nodes_[range.first->second];
+}
+
+Vector Graph::Constant(const GraphValue& value, std::vector<int64_t>* shape) const {
+  if (value.handle == nullptr) return {};
+  bool constant = false;
+  Check(ort::ValueInfo_IsConstantInitializer::Call(api_, value.handle, &constant));
+  if (!constant) return {};
+  const OrtValue* tensor = nullptr;
+  Check(ort::ValueInfo_GetInitializerValue::Call(api_, value.handle, &tensor));
+  if (tensor == nullptr) return {};
+  const TypeAndShape info(api_, tensor);
+  *shape = info.shape();
+  Vector vector{nullptr, 1, info.type()};
+  for (const int64_t dimension : *shape) vector.count *= static_cast<size_t>(dimension);
+  void* data = nullptr;
+  Check(ort::GetTensorMutableData::Call(api_, const_cast<OrtValue*>(tensor), &data));
+  vector.data = data;
+  return vector;
+}
+
+const OrtOpAttr* Graph::Attribute(const GraphNode& node, const char* name) const {
+  const OrtOpAttr* attribute = nullptr;
+  OrtStatus* const status = ort::Node_GetAttributeByName::Call(api_, node.handle, name, &attribute);
+  if (status != nullptr) {  // some releases call a missing attribute an error
+    ReleaseStatus(api_, status);
+    return nullptr;
+  }
+  return attribute;
+}
+
+int64_t Graph::Int(const GraphNode& node, const char* name, int64_t fallback) const {
+  size_t size = 0;
+  if (const OrtOpAttr* attribute = Attribute(node, name)) {
+    Check(ort::ReadOpAttr::Call(api_, attribute, ORT_OP_ATTR_INT, &fallback, sizeof(fallback), &size));
+  }
+  return fallback;
+}
+
+float Graph::Float(const GraphNode& node, const char* name, float fallback) const {
+  size_t size = 0;
+  if (const OrtOpAttr* attribute = Attribute(node, name)) {
+    Check(ort::ReadOpAttr::Call(api_, attribute, ORT_OP_ATTR_FLOAT, &fallback, sizeof(fallback), &size));
+  }
+  return fallback;
+}
+
+std::vector<int64_t> Graph::Ints(const GraphNode& node, const char* name) const {
+  const OrtOpAttr* attribute = Attribute(node, name);
+  if (attribute == nullptr) return {};
+  size_t size = 0;  // in bytes; asked for with a buffer that is too small, which is an error
+  OrtStatus* const status = ort::ReadOpAttr::Call(api_, attribute, ORT_OP_ATTR_INTS, nullptr, 0, &size);
+  if (status != nullptr) ReleaseStatus(api_, status);
+  std::vector<int64_t> values(size / sizeof(int64_t));
+  if (!values.empty()) {
+    Check(ort::ReadOpAttr::Call(api_, attribute, ORT_OP_ATTR_INTS, values.data(), size, &size));
+  }
+  return values;
+}
+
+std::string Graph::String(const GraphNode& node, const char* name, const char* fallback) const {
+  const OrtOpAttr* attribute = Attribute(node, name);
+  if (attribute == nullptr) return fallback;
+  size_t size = 0;
+  OrtStatus* const status = ort::ReadOpAttr::Call(api_, attribute, ORT_OP_ATTR_STRING, nullptr, 0, &size);
+  if (status != nullptr) ReleaseStatus(api_, status);
+  std::string text(size, '\0');
+  if (size > 0) Check(ort::ReadOpAttr::Call(api_, attribute, ORT_OP_ATTR_STRING, text.data(), size, &size));
+  while (!text.empty() && text.back() == '\0') text.pop_back();
+  return text;
+}
+
+}  // namespace osq

@@ -1,0 +1,87 @@
+// onnxruntime's view of a graph, read into plain structures.
+#ifndef ONNXSQUEEZE_EP_GRAPH_H_
+#define ONNXSQUEEZE_EP_GRAPH_H_
+
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "ort_api.h"
+#include "weight.h"
+
+namespace osq {
+
+// An error on its way to the C boundary.
+struct OrtError {
+  OrtStatus* status;
+};
+
+// Throws OrtError where there is a status.
+inline void Check(OrtStatus* status) {
+  if (status != nullptr) throw OrtError{status};
+}
+
+// Runs `body` and turns what it throws into a status.
+template <typename Body>
+OrtStatus* AsStatus(const OrtApi* api, Body body) noexcept {
+  try {
+    body();
+    return nullptr;
+  } catch (const OrtError& error) {
+    return error.status;
+  } catch (const std::exception& error) {
+    return CreateStatus(api, ORT_FAIL, error.what());
+  } catch (...) {
+    return CreateStatus(api, ORT_FAIL, "an internal error of onnxsqueeze");
+  }
+}
+
+struct GraphValue {
+  const OrtValueInfo* handle = nullptr;  // null: an optional input that is not there
+  std::string name;
+};
+
+struct GraphNode {
+  const OrtNode* handle;
+  std::string name, domain, op_type;
+  std::vector<GraphValue> inputs, outputs;
+};
+
+class Graph {
+ public:
+  Graph(const OrtApi* api, const OrtGraph* graph);
+
+  const OrtApi* api() const { return api_; }
+  const std::vector<GraphNode>& nodes() const { return nodes_; }
+
+  // The node that makes a value; null where the graph is given it.
+  const GraphNode* Producer(const std::string& value) const;
+
+  // The one node that uses a value; null where several do, or none, or the graph gives it out.
+  const GraphNode* OnlyConsumer(const GraphValue& value) const;
+
+  // The elements of a constant initializer, and its shape; data is null where the value is none.
+  Vector Constant(const GraphValue& value, std::vector<int64_t>* shape) const;
+
+  // A node's attribute; `fallback` where it has none of that name.
+  int64_t Int(const GraphNode& node, const char* name, int64_t fallback) const;
+  float Float(const GraphNode& node, const char* name, float fallback) const;
+  std::vector<int64_t> Ints(const GraphNode& node, const char* name) const;
+  std::string String(const GraphNode& node, const char* name, const char* fallback) const;
+
+ private:
+  std::vector<GraphValue> Values(const std::vector<const OrtValueInfo*>& handles) const;
+  const OrtOpAttr* Attribute(const GraphNode& node, const char* name) const;
+
+  const OrtApi* api_;
+  std::vector<GraphNode> nodes_;
+  std::unordered_map<std::string, size_t> producers_;
+  std::unordered_multimap<std::string, size_t> consumers_;
+};
+
+// Shape of a tensor.
+std::vector<int64_t> ShapeOf(const OrtApi* api, const OrtValue* value);
+
+}  // namespace osq
+
+#endif  // ONNXSQUEEZE_EP_GRAPH_H_

@@ -1,0 +1,37 @@
+// What the provider takes over: a packed weight, the one operator that uses it, and what may follow.
+#ifndef ONNXSQUEEZE_EP_MATCH_H_
+#define ONNXSQUEEZE_EP_MATCH_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ep_graph.h"
+#include "sparse.h"
+
+namespace osq {
+
+struct Match {
+  enum Kind { kLinear, kConvolution };
+  Kind kind;
+  const GraphNode* decode;              // makes the weight
+  const GraphNode* consumer;            // MatMul, Gemm or Conv
+  std::vector<const GraphNode*> nodes;  // all that are taken over, in the graph's order
+  GraphValue input, output;             // what still comes in, and what goes out
+  GraphValue bias;                      // a constant, or made by a decode node of `nodes`; no handle: none
+  bool transposed = false;              // kLinear: the weight is [outputs, inputs]
+  Activation activation = Activation::kNone;
+  float low = 0, high = 0;  // of kClip
+};
+
+// Reads the weight of a decode node; returns a status of codec.h.
+int OpenWeight(const Graph& graph, const GraphNode& decode, Weight* weight);
+
+// The match that begins at a decode node, if there is one.
+std::optional<Match> FindMatch(const Graph& graph, const GraphNode& decode);
+
+bool IsDecode(const GraphNode& node);
+
+}  // namespace osq
+
+#endif  // ONNXSQUEEZE_EP_MATCH_H_

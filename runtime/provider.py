@@ -1,0 +1,68 @@
+"""The execution provider: registered once, then part of any session whose options ask for it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from onnxsqueeze.errors import RuntimeUnavailable
+from onnxsqueeze.runtime import native
+
+NAME = "SqueezeExecutionProvider"
+OLDEST = (1, 23, 1)  # onnxruntime whose plugin providers work
+KERNELS = ("auto", "always", "never")
+
+_lock = threading.Lock()
+_registered = False
+
+
+def is_available() -> bool:
+    """Whether this onnxruntime takes plugin providers."""
+    import onnxruntime
+
+    parts = onnxruntime.__version__.split(".")[:3]
+    return tuple(int(part) for part in parts if part.isdigit()) >= OLDEST
+
+
+def register() -> None:
+    """Makes the provider known to onnxruntime; only the first call of a process does anything.
+
+    It is never unregistered: that would take the code away from under living sessions.
+
+    Raises:
+        RuntimeUnavailable: onnxruntime is too old, or the native library is missing.
+    """
+    global _registered
+    import onnxruntime
+
+    if not is_available():
+        raise RuntimeUnavailable(
+            f"onnxruntime {onnxruntime.__version__} takes no plugin providers; upgrade it to 1.23.1 or later"
+        )
+    with _lock:
+        if not _registered:
+            onnxruntime.register_execution_provider_library(NAME, str(native.library_path()))
+            _registered = True
+
+
+def session_options(sess_options: Any = None, *, kernel: str = "auto") -> Any:
+    """Options of a session that runs packed weights natively where that is faster.
+
+    Args:
+        sess_options: ``onnxruntime.SessionOptions`` to add the provider to; None for new ones.
+        kernel: "auto" takes what runs faster on this machine, "always" all that there is a kernel for, "never" none.
+
+    Raises:
+        RuntimeUnavailable: see ``register``.
+        ValueError: ``kernel`` is none of these.
+    """
+    import onnxruntime
+
+    if kernel not in KERNELS:
+        raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, not '{kernel}'")
+    register()
+    options = sess_options if sess_options is not None else onnxruntime.SessionOptions()
+    devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == NAME]
+    options.add_provider_for_devices(devices[:1], {})
+    options.add_session_config_entry(f"ep.{NAME.lower()}.kernel", kernel)
+    return options

@@ -1,0 +1,61 @@
+"""Corrupted models in the execution provider: an error or an output, never a crash."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sparse_models import build, packed, sparse
+
+FUZZ = """
+import sys, numpy as np, onnx, onnxruntime
+from onnxsqueeze.runtime.provider import session_options
+onnxruntime.set_default_logger_severity(4)
+rng = np.random.default_rng(int(sys.argv[2]))
+opened = refused = 0
+for round in range(int(sys.argv[3])):
+    model = onnx.load(sys.argv[1])
+    for _ in range(rng.integers(1, 3)):
+        node = model.graph.node[rng.integers(len(model.graph.node))]
+        numbers = [a for a in node.attribute if a.ints or a.type == onnx.AttributeProto.INT]
+        tensor = model.graph.initializer[rng.integers(len(model.graph.initializer))]
+        odd = int(rng.choice([-1, 0, 1, 2, 3, 255, 1 << 20, (1 << 28) - 1, 1 << 40, -(1 << 62)]))
+        if rng.random() < 0.6 and numbers:
+            attribute = numbers[rng.integers(len(numbers))]
+            if attribute.ints:
+                attribute.ints[rng.integers(len(attribute.ints))] = odd
+            else:
+                attribute.i = odd
+        else:
+            data = bytearray(tensor.raw_data)
+            data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+            tensor.raw_data = bytes(data)
+    options = session_options(kernel="always")
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, enable_fallback=0)
+        shape = [d if isinstance(d, int) else 2 for d in session.get_inputs()[0].shape]
+        session.run(None, {"x": np.ones(shape, np.float32)})
+        opened += 1
+    except Exception as error:
+        assert str(error)
+        refused += 1
+print(opened, refused)
+"""
+
+
+@pytest.mark.parametrize("kind", ["gemm", "convolution"])
+def test_corrupted_models_never_crash(kind: str, tmp_path: Path) -> None:
+    text = "(float[n,150] x) => (float[n,100] y) { h = MatMul(x, w)  y = Add(h, b) }"
+    gemm = build(text, w=sparse(150, 100, values=15), b=sparse(100, zeros=0))
+    grid = "(float[n,16,9,9] x) => (float[n,o,p,q] y) { y = Conv <strides=[2,1], pads=[1,1,1,1], dilations=[1,1], "
+    conv = build(grid + "group=1> (x, w) }", w=sparse(32, 16, 3, 3, values=15))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(packed(gemm if kind == "gemm" else conv))
+    command = [sys.executable, "-c", FUZZ, str(path), "1", "120"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    opened, refused = map(int, done.stdout.split())
+    assert opened + refused == 120 and refused > 20
