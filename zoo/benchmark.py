@@ -1,4 +1,4 @@
-"""The benchmark: ``python -m onnxsqueeze.zoo.benchmark models|lenet|kmeans|scale|load`` prints one table each.
+"""The benchmark: ``python -m onnxsqueeze.zoo.benchmark models|lenet|kmeans|scale|load|kernels`` prints one table each.
 
 Everything is measured in one run on one machine; speeds are ratios against a peer in that run.
 """
@@ -245,12 +245,19 @@ def _latency_ratio(name: str, dense: Path, small: Path) -> float:
     return min(times[1]) / min(times[0])
 
 
+def _kernels(threads: Sequence[str]) -> Iterator[str]:
+    from onnxsqueeze.zoo.benchmark_kernels import kernels
+
+    return kernels(threads)
+
+
 TABLES: dict[str, Callable[[Sequence[str]], Iterator[str]]] = {
     "models": models,
     "lenet": lenet,
     "kmeans": kmeans,
     "scale": scale,
     "load": load,
+    "kernels": _kernels,
     "_open": _open,
 }
 
