@@ -12,10 +12,13 @@ from onnxsqueeze.model.tensors import every_tensor, external_file, is_external
 
 
 def replace_nodes(graph: GraphProto, made: dict[str, TensorProto]) -> None:
-    """Removes the nodes that make the named values and adds the tensors as initializers."""
-    kept = [node for node in graph.node if not any(name in made for name in node.output)]
-    del graph.node[:]
-    graph.node.extend(kept)
+    """Removes the nodes that make the named values and adds the tensors as initializers.
+
+    The other nodes stay the same objects: those who hold their subgraphs still hold parts of the model.
+    """
+    for position in range(len(graph.node) - 1, -1, -1):
+        if any(name in made for name in graph.node[position].output):
+            del graph.node[position]
     for tensor in made.values():
         graph.initializer.append(tensor)
 
