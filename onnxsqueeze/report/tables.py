@@ -9,19 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from onnxsqueeze.report.facts import groups
+from onnxsqueeze.report.units import ratio, size
 
 if TYPE_CHECKING:
     from onnxsqueeze.compress import Result
     from onnxsqueeze.verify import Verification
-
-
-def size(nbytes: float) -> str:
-    """Bytes in a unit that fits (powers of 1000)."""
-    for unit in ("B", "kB", "MB"):
-        if abs(nbytes) < 1000:
-            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.2f} {unit}"
-        nbytes /= 1000
-    return f"{nbytes:.2f} GB"
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], left: int = 1) -> Table:
@@ -66,11 +58,6 @@ def show(result: Result, console: Console) -> None:
         markup=False,
         highlight=False,
     )
-
-
-def ratio(before: int, after: int) -> str:
-    """``before / after`` as text."""
-    return f"{before / after:.2f}x" if after else "-"
 
 
 def show_verification(verification: Verification, console: Console) -> None:
