@@ -15,6 +15,7 @@ from onnxsqueeze.report.write import check_text, write_text
 if TYPE_CHECKING:
     from onnxsqueeze.compress import Result
     from onnxsqueeze.report.comparison import Comparison
+    from onnxsqueeze.sweep import Sweep
 
 HTML, MARKDOWN = (".html", ".htm"), (".md", ".markdown")
 
@@ -76,3 +77,10 @@ def _write(found: Comparison, wishes: Wishes) -> None:
         write_text(Path(wishes.html), page(found))
     if wishes.markdown is not None:
         write_text(Path(wishes.markdown), markdown(found))
+
+
+def report_sweep(found: Sweep, html: str) -> None:
+    """Writes the page of a sweep."""
+    from onnxsqueeze.report.html.plot import page
+
+    write_text(Path(html), page(found))

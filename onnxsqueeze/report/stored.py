@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from onnxsqueeze.compress import resolve
 from onnxsqueeze.encode.bodies import DOMAIN
 from onnxsqueeze.model import Model
-from onnxsqueeze.model.dense import external_files
+from onnxsqueeze.model.dense import file_nbytes
 from onnxsqueeze.model.graphs import walk
 from onnxsqueeze.pipeline.stamp import is_inlined, passes_of
 from onnxsqueeze.pipeline.unpack import unpack
@@ -42,8 +42,7 @@ def read(file: str | os.PathLike[str], threads: int = 1, scratch: Path | None = 
     """Reads a model, packed or not; ``zoo:NAME`` is fetched; raises SqueezeError."""
     path = resolve(file)
     model = Model.load(path, scratch)
-    total = path.stat().st_size + sum(f.stat().st_size for f in external_files(model.proto, path.parent))
-    passes, inlined, opset = passes_of(model), is_inlined(model), model.opset
+    total, passes, inlined, opset = file_nbytes(path, model.proto), passes_of(model), is_inlined(model), model.opset
     functions, packed = 0, {}
     if model.is_packed:
         functions = sum(f.ByteSize() + 4 for f in model.proto.functions if f.domain == DOMAIN)

@@ -128,6 +128,45 @@ def blocks(items: Sequence[Block], top: float, height: int, label: str) -> Marku
     )
 
 
+@dataclass(frozen=True)
+class Dot:
+    """One point of a scatter plot, both coordinates as fractions of the axes."""
+
+    x: float
+    y: float
+    kind: str  # class: other, front, knee
+    title: str
+    label: str = ""
+
+
+def scatter(
+    dots: Sequence[Dot], steps_through: Sequence[Dot], grid: Sequence[float], height: int, label: str
+) -> Markup:
+    """Points, those drawn last on top; a falling staircase through some of them; lines at the heights ``grid``."""
+    lines = [element("line", x1="0", x2="100%", y1=number(height * (1 - y)), y2=number(height * (1 - y))) for y in grid]
+    shapes = []
+    for dot in dots:
+        y = height * (1 - dot.y)
+        circle = element("circle", element("title", dot.title), cx=at(dot.x), cy=number(y),
+                         r=4 if dot.kind == "other" else 5 if dot.kind == "front" else 8, class_=dot.kind)  # fmt: skip
+        shapes.append(circle)
+        if dot.label:
+            left = dot.x > 0.5
+            shapes.append(
+                element("text", dot.label, x=at(dot.x), y=number(max(y - 14, 12)), dx=-6 if left else 6,
+                        text_anchor="end" if left else "start")
+            )  # fmt: skip
+    path = "".join(
+        f"{'M' if i == 0 else 'H'}{number(1000 * dot.x)}{' ' if i == 0 else 'V'}{number(height * (1 - dot.y))}"
+        for i, dot in enumerate(steps_through)
+    )
+    stairs = element(
+        "svg", element("path", d=path), viewBox=f"0 0 1000 {height}", preserveAspectRatio="none", overflow="visible"
+    )
+    return element("svg", *lines, stairs if path else "", *shapes, class_="scatter", width="100%", height=height,
+                   role="img", aria_label=label)  # fmt: skip
+
+
 def ticks(top: float, count: int = 4) -> list[float]:
     """Round numbers from 0 up to ``top``, about ``count`` of them."""
     if not top > 0:

@@ -10,7 +10,7 @@
   dark.addEventListener("change", label);
   label();
 
-  for (const table of document.querySelectorAll("table[data-sort], #weights")) sortable(table);
+  for (const table of document.querySelectorAll("table.sortable")) sortable(table);
 
   function sortable(table) {
     const body = table.tBodies[0];
@@ -40,7 +40,7 @@
 
   const filter = document.getElementById("filter");
   if (filter) {
-    const rows = [...document.getElementById("weights").tBodies[0].rows];
+    const rows = [...document.querySelector("table.sortable").tBodies[0].rows];
     const texts = rows.map((row) => `${row.cells[0].title} ${row.textContent}`.toLowerCase());
     filter.closest(".tools").hidden = false;
     filter.addEventListener("input", () => {

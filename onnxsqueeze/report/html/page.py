@@ -67,7 +67,8 @@ def page(found: Comparison) -> str:
     panels = [_panel("size", "Size", "Bytes in the file", largest)]
     columns, rows = _table(largest)
     return render(
-        "page.html",
+        "comparison.html",
+        kind="report",
         title=f"{short(found.original.name, NAME)} → {short(found.compressed.name, NAME)}",
         original=found.original,
         compressed=found.compressed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from importlib import resources
 from typing import Any
 
@@ -25,7 +26,7 @@ def render(name: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"short": short, "percent": units.percent, "error": units.error}
+    environment.filters |= {"short": short, "percent": units.percent, "error": units.error, "joined": joined}
     script = resources.files("onnxsqueeze.report.html").joinpath("page.js").read_text(encoding="utf-8")
     style = environment.get_template("page.css").render(**values)
     return environment.get_template(name).render(
@@ -35,3 +36,8 @@ def render(name: str, **values: Any) -> str:
         script=Markup(script),
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
     )
+
+
+def joined(text: str) -> str:
+    """The text with its numbers kept on the line of their units."""
+    return re.sub(r"(?<=\d) (?=\S)", "\N{NO-BREAK SPACE}", text)
