@@ -18,7 +18,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from onnxsqueeze.errors import PipelineError
 from onnxsqueeze.pipeline.text import Table, parse, to_text
@@ -107,9 +107,9 @@ def _range(first: str, last: str, written_step: str | None, where: str) -> list[
         step = Decimal(written_step) if written_step else Decimal(1).scaleb(-max(0, places))
         if step <= 0 or low > high:
             raise PipelineError(f"the range in {where} must rise, in steps above 0")
-        count = int((high - low) / step) + 1
-    except (InvalidOperation, OverflowError):
+        steps = (high - low) / step
+    except ArithmeticError:
         raise PipelineError(f"a number in {where} is out of range") from None
-    if count > MOST:
-        raise PipelineError(f"the range in {where} has {count:,} values, and at most {MOST:,} are tried; add a step")
-    return [format(low + step * i, "f") for i in range(count)]
+    if steps >= MOST:
+        raise PipelineError(f"the range in {where} has over {MOST:,} values; add a larger step: low..high:step")
+    return [format(low + step * i, "f") for i in range(int(steps) + 1)]
