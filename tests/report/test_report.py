@@ -63,13 +63,6 @@ def test_fidelity_is_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (1.5e6, "1.50 MB"), (2.25e12, "2250.00 GB")]
-)
-def test_sizes(number: float, text: str) -> None:
-    assert units.size(number) == text
-
-
-@pytest.mark.parametrize(
     ("name", "words"),
     [
         ("", "dense"),

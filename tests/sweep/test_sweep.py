@@ -1,4 +1,4 @@
-"""Sweeps over a real model: the same results as one by one, a folder that holds the front, and going on after a break."""
+"""Sweeps over a real model: the results are those of one by one, a folder holds the front, and a sweep goes on."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ def test_inputs_are_used(tmp_path: Path) -> None:
 
 def test_a_pipeline_that_fails_does_not_end_the_sweep(tmp_path: Path) -> None:
     w = np.random.default_rng(0).standard_normal((64, 48)).astype(np.float32)
-    text = '<ir_version: 8, opset_import: ["" : 17]> g (float[2,64] x) => (float[2,48] y) {h = MatMul(x, w) y = Reciprocal(h)}'
-    model = onnx.parser.parse_model(text)
+    graph = "g (float[2,64] x) => (float[2,48] y) { h = MatMul(x, w)  y = Reciprocal(h) }"
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {graph}')
     model.graph.initializer.append(onnx.numpy_helper.from_array(w, "w"))
     onnx.save(model, tmp_path / "in.onnx")
     found = sweep(tmp_path / "in.onnx", ["prune{sparsity=[0.1 1.0]}"], jobs=1, folder=tmp_path / "front")

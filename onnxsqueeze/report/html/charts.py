@@ -32,14 +32,12 @@ def number(value: float) -> str:
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of a chart, from ``start`` to ``end`` in the chart's unit."""
+    """One bar of a waterfall, from ``start`` to ``end`` in the chart's unit."""
 
     label: str
-    title: str  # the full name
     start: float
     end: float
-    kind: str  # class: before, after, saved, added
-    value: str  # in words
+    kind: str  # class: saved, added
 
 
 def bar(start: float, end: float, top: float, kind: str, height: int = 12) -> Markup:
@@ -53,7 +51,7 @@ def steps(labels: Sequence[tuple[str, int]], first: int) -> Iterator[Bar]:
     """The bars of a waterfall from ``first``: each starts where the one before it ended."""
     position = first
     for label, change in labels:
-        yield Bar(label, label, position, position + change, "saved" if change <= 0 else "added", "")
+        yield Bar(label, position, position + change, "saved" if change <= 0 else "added")
         position += change
 
 
@@ -100,13 +98,14 @@ class Block:
     after: float
 
 
-def blocks(items: Sequence[Block], top: float, height: int, label: str) -> Markup:
+def blocks(items: Sequence[Block], top: float, height: int, label: str, unit: str) -> Markup:
     """Layers side by side, each as wide as its number of weights: heights before behind heights after."""
     total = sum(item.width for item in items) or 1
     shapes, x = [], 0.0
     for item in items:
         width = 1000 * item.width / total
-        title = element("title", item.title)
+        heights = [f"{h:.3g}" for h in (item.before, item.after) if h > 0]
+        title = element("title", f"{item.title}: {' → '.join(heights) or 0}{unit}")
         pair = [
             element("rect", x=f"{x:.2f}", y=number(height * (1 - h / top)), width=f"{width:.2f}",
                     height=number(height * h / top), class_=kind)
