@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnxsqueeze.compress import Result
 
 LONGEST = 100  # characters of a file's name that come from the pipeline
 
@@ -34,3 +38,19 @@ class Point:
     def place(self) -> tuple[float, float] | None:
         """Size and error; None where one of them is not known."""
         return None if self.problem or self.error is None else (float(self.nbytes), self.error)
+
+    @staticmethod
+    def of(result: Result, passes: str) -> Point:
+        """What a compression came to."""
+        found = result.verification
+        worst = None if found is None else found.worst
+        if found is None or worst is None:
+            return Point(passes, result.compressed_nbytes, seconds=result.seconds)
+        return Point(
+            passes,
+            result.compressed_nbytes,
+            worst.relative_error,
+            worst.cosine,
+            min((f.top1 for f in found.outputs if f.top1 is not None), default=None),
+            result.seconds,
+        )

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class Record:
         put(draft, self.path)
 
 
-def open_record(folder: str | os.PathLike[str] | None, source: Path, inputs: Any, seed: int) -> Record:
+def open_record(folder: str | os.PathLike[str] | None, source: Path, inputs: Path | None, seed: int) -> Record:
     """The record of a sweep over a model; raises ModelError where the folder holds another sweep, or is none."""
     from onnxsqueeze import __version__
 
@@ -84,7 +84,8 @@ def open_record(folder: str | os.PathLike[str] | None, source: Path, inputs: Any
         raise ModelError(f"folder '{path.parent}' does not exist; create it first") from None
     except OSError as error:
         raise ModelError(f"'{path}' cannot be used as a folder for models: {error.strerror}") from error
-    key = {"model": _file_digest(source), "inputs": _digest(inputs), "seed": seed, "version": __version__}
+    given = "" if inputs is None else _digest(inputs)
+    key = {"model": _digest(source), "inputs": given, "seed": seed, "version": __version__}
     return Record(path, key)
 
 
@@ -115,22 +116,6 @@ def _point(entry: Any) -> Point:
     return Point(**{field.name: entry[field.name] for field in dataclasses.fields(Point)})
 
 
-def _file_digest(path: Path) -> str:
+def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _digest(inputs: str | os.PathLike[str] | Sequence[Mapping[str, Any]] | None) -> str:
-    """Fingerprint of the inputs; "" for made ones."""
-    import numpy as np
-
-    if inputs is None:
-        return ""
-    if isinstance(inputs, str | os.PathLike):
-        return _file_digest(Path(inputs))
-    found = hashlib.sha256()
-    for feed in inputs:
-        for name in sorted(feed):
-            values = np.asarray(feed[name])
-            found.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())
-    return found.hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import onnxsqueeze
 from onnxsqueeze.errors import ModelError, PipelineError
 from onnxsqueeze.report import inspect
 from onnxsqueeze.runtime import session
-from onnxsqueeze.sweep import Sweep, front, run, sweep
+from onnxsqueeze.sweep import Sweep, front, run, sweep, worker
 
 LENET = Path(__file__).parents[2] / "zoo" / "models" / "lenet-300-100.onnx"
 GRID = "prune{sparsity=0.5 granularity=[element row]}|share{bits=[2 4]}"
@@ -174,7 +175,25 @@ def test_refusals_before_any_work(tmp_path: Path) -> None:
 def test_large_models_are_run_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr(run, "_memory", lambda: 1 << 20)
-    monkeypatch.setattr(run, "_run_all", lambda runs, workers, *rest: seen.append(workers))
+    monkeypatch.setattr(run, "_run_all", lambda requests, workers, *rest: seen.append((workers, requests[0].jobs)))
     with pytest.raises(KeyError):
         sweep(LENET, ["share{bits=2}"], jobs=8)
-    assert seen == [1]
+    assert seen == [(1, 8)]
+
+
+def test_a_killed_worker_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = worker.Worker()
+    process._process.kill()
+    request = worker.Request(str(LENET), "nowhere", "huffman", None, 0, 1)
+    with pytest.raises(ModelError, match="maybe for lack of memory"):
+        process.ask(request)
+    process.close()
+
+
+def test_a_full_disk_ends_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise ModelError("no space") from OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys.modules["onnxsqueeze.compress"], "compress", full)
+    request = worker.Request(str(LENET), str(tmp_path / "0"), "huffman", None, 0, 1)
+    assert worker.run(request) == {"failure": "no space"}
