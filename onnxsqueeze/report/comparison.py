@@ -69,27 +69,36 @@ class Comparison:
 
 
 def compare(
-    original: str, compressed: str, verification: Verification | None, context: Context, notes: Sequence[str] = ()
+    before: Stored, after: Stored, verification: Verification | None, context: Context, notes: Sequence[str] = ()
 ) -> Comparison:
     """Compares two files; ``verification``: how close their outputs are, None where they were not run."""
-    before, after = stored.read(original, context.jobs), stored.read(compressed, context.jobs)
-    found = layers.compare(before, after, context)
+    return put_together(before, after, layers.compare(before, after, context), verification, notes)
+
+
+def put_together(
+    before: Stored,
+    after: Stored,
+    found: tuple[Layer, ...],
+    verification: Verification | None,
+    notes: Sequence[str] = (),
+) -> Comparison:
+    """The comparison of two files whose weights are compared already."""
     told = [*notes]
     if after.inlined:
         told.append(
-            f"'{compressed}' was written with --inline: its packed weights cannot be told from other tensors, so the "
+            f"'{after.name}' was written with --inline: its packed weights cannot be told from other tensors, so the "
             "weights after compression are not shown one by one"
         )
     return Comparison(
-        _file(original, before, [layer.before for layer in found]),
-        _file(compressed, after, [layer.after for layer in found]),
+        _file(before, [layer.before for layer in found]),
+        _file(after, [layer.after for layer in found]),
         after.passes,
         found,
         False,
         tuple(_by_storage(before, after, found)),
         verification,
         tuple(told),
-        _command(original, compressed, after),
+        _command(before.name, after),
     )
 
 
@@ -98,19 +107,20 @@ def of_result(result: Result, context: Context, command: str) -> Comparison:
     from dataclasses import replace
 
     assert result.output is not None
-    found = compare(result.source, result.output, result.verification, context, result.notes)
+    before, after = stored.read(result.source, context.jobs), stored.read(result.output, context.jobs)
+    found = compare(before, after, result.verification, context, result.notes)
     if result.copied:
         return replace(found, command=command, passes=result.passes)
     return replace(found, command=command, by_pass=True, changes=tuple(_by_pass(result)))
 
 
-def _file(name: str, found: Stored, sides: Sequence[layers.Side | None]) -> File:
+def _file(found: Stored, sides: Sequence[layers.Side | None]) -> File:
     there = [side for side in sides if side is not None]
     elements = sum(side.elements for side in there)
     zeros = sum(side.zeros * side.elements for side in there) / max(1, elements)
     weights = sum(side.nbytes for side in there)
     digest = _sha256(found.path)
-    return File(name, found.nbytes, digest, found.opset, found.nodes, len(there), elements, weights, zeros)
+    return File(found.name, found.nbytes, digest, found.opset, found.nodes, len(there), elements, weights, zeros)
 
 
 def _sha256(path: Path) -> str:
@@ -142,11 +152,11 @@ def _by_storage(before: Stored, after: Stored, found: Sequence[Layer]) -> list[C
     return [*changes, Change("graph and names", rest)]
 
 
-def _command(original: str, compressed: str, after: Stored) -> str:
+def _command(original: str, after: Stored) -> str:
     if not after.passes:
         return ""
     inline = ["--inline"] if after.inlined else []
-    return shlex.join(["onnxsqueeze", original, compressed, "--passes", after.passes, *inline])
+    return shlex.join(["onnxsqueeze", original, after.name, "--passes", after.passes, *inline])
 
 
 def facts(found: Comparison) -> dict[str, Any]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnxsqueeze.compress import resolve
 from onnxsqueeze.pipeline.context import Context, Progress
-from onnxsqueeze.report import comparison
+from onnxsqueeze.report import comparison, layers, stored
 from onnxsqueeze.report.write import check_text, write_text
 
 if TYPE_CHECKING:
     from onnxsqueeze.compress import Result
     from onnxsqueeze.report.comparison import Comparison
+    from onnxsqueeze.report.stored import Stored
     from onnxsqueeze.sweep import Sweep
+    from onnxsqueeze.verify import Verification
 
 HTML, MARKDOWN = (".html", ".htm"), (".md", ".markdown")
 
@@ -50,16 +52,26 @@ def report(
 
     ``inputs``: ``.npz`` file to run both on, made from the signature otherwise; ``run``: False leaves that out.
     """
-    from onnxsqueeze.verify import verify_files
-
     wishes.check(original, compressed)
-    verification = None
-    if run:
-        verification = verify_files(resolve(original), resolve(compressed), inputs, seed, progress)
-    context = Context(seed=seed, progress=progress, jobs=os.cpu_count() or 1)
-    found = comparison.compare(original, compressed, verification, context)
-    _write(found, wishes)
-    return found
+    jobs = os.cpu_count() or 1
+    before, after = stored.read(original, jobs), stored.read(compressed, jobs)
+    with ThreadPoolExecutor(1) as pool:  # running the models takes longer than everything else
+        running = pool.submit(_verify, before, after, inputs, seed, progress) if run else None
+        found = layers.compare(before, after, Context(jobs=max(1, jobs // 2)))
+        verification = None if running is None else running.result()
+    made = comparison.put_together(before, after, found, verification)
+    _write(made, wishes)
+    return made
+
+
+def _verify(before: Stored, after: Stored, inputs: str | None, seed: int, progress: Progress) -> Verification:
+    """How close the outputs of two files are, whose packed weights have been decoded and so checked."""
+    from onnxsqueeze.verify import FRUGAL_FROM, signature, verify
+
+    feeds = signature.read(inputs) if inputs else None
+    return verify(
+        before.path, after.path, feeds, inputs or "", seed, before.nbytes > FRUGAL_FROM, progress, native=True
+    )
 
 
 def report_result(result: Result, wishes: Wishes, command: str, progress: Progress) -> Comparison:

@@ -70,7 +70,7 @@ def _fidelity(found: Comparison) -> Iterator[str]:
         yield "The outputs were not compared."
         return
     samples, inputs = found.verification.samples, found.verification.inputs
-    yield f"Outputs in stock onnxruntime, on {samples} input sets ({plain(inputs)}):"
+    yield f"Outputs in onnxruntime, on {samples} input sets ({plain(inputs)}):"
     yield ""
     rows = [
         (

@@ -12,6 +12,7 @@ from onnxsqueeze.encode.bodies import DOMAIN
 from onnxsqueeze.model import Model
 from onnxsqueeze.model.dense import file_nbytes
 from onnxsqueeze.model.graphs import walk
+from onnxsqueeze.model.load import parse
 from onnxsqueeze.pipeline.stamp import is_inlined, passes_of
 from onnxsqueeze.pipeline.unpack import unpack
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 class Stored:
     """One file, unpacked in memory, and how its weights were packed."""
 
+    name: str  # as it was given
     path: Path
     nbytes: int  # external data included
     model: Model  # dense
@@ -41,11 +43,12 @@ class Stored:
 def read(file: str | os.PathLike[str], threads: int = 1, scratch: Path | None = None) -> Stored:
     """Reads a model, packed or not; ``zoo:NAME`` is fetched; raises SqueezeError."""
     path = resolve(file)
+    nbytes = file_nbytes(path, parse(path))  # before large models move their weights to scratch files
     model = Model.load(path, scratch)
-    total, passes, inlined, opset = file_nbytes(path, model.proto), passes_of(model), is_inlined(model), model.opset
+    passes, inlined, opset = passes_of(model), is_inlined(model), model.opset
     functions, packed = 0, {}
     if model.is_packed:
         functions = sum(f.ByteSize() + 4 for f in model.proto.functions if f.domain == DOMAIN)
         packed = {w.name: (w.encoding, w.nbytes) for w in unpack(model, threads)}
     nodes = sum(len(scope.graph.node) for scope in walk(model.proto))
-    return Stored(path, total, model, opset, passes, inlined, nodes, functions, packed)
+    return Stored(os.fspath(file), path, nbytes, model, opset, passes, inlined, nodes, functions, packed)

@@ -71,5 +71,5 @@ def show_verification(verification: Verification, console: Console) -> None:
         )
         for f in verification.outputs
     ]
-    title = f"Outputs compared on {verification.samples} input sets ({verification.inputs}), in stock onnxruntime"
+    title = f"Outputs compared on {verification.samples} input sets ({verification.inputs}), in onnxruntime"
     console.print(table(title, ["output", "relative error", "cosine", "same top-1"], rows))

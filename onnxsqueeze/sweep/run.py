@@ -22,7 +22,7 @@ from onnxsqueeze.sweep.record import Record, open_record
 from onnxsqueeze.sweep.worker import Request, Worker
 
 MEMORY = 0.5  # share of the machine's memory that all runs together may take
-RUN_NBYTES, RUN_FACTOR = 200 << 20, 12  # what one run takes at most: this, and so many times the model (measured)
+RUN_NBYTES, RUN_FACTOR = 600 << 20, 5  # what one run took at most on the zoo: this, and so many times the model
 
 
 @dataclass(frozen=True)

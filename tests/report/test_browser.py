@@ -15,7 +15,7 @@ import pytest
 
 import onnxsqueeze
 from onnxsqueeze.pipeline.context import Context
-from onnxsqueeze.report import comparison
+from onnxsqueeze.report import comparison, stored
 from onnxsqueeze.report.html import page, plot
 from onnxsqueeze.sweep import Point, Sweep
 
@@ -102,7 +102,7 @@ def browse(folder: Path, pages: dict[str, tuple[str, str, str]]) -> tuple[list[d
 def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], str]:
     folder = tmp_path_factory.mktemp("browser")
     before, after = hostile.files(folder)
-    attacked = comparison.compare(str(before), str(after), None, Context(), [hostile.NAMES[0]])
+    attacked = comparison.compare(stored.read(before), stored.read(after), None, Context(), [hostile.NAMES[0]])
     made = onnxsqueeze.compress(LENET, folder / "lenet.onnx", "prune{sparsity=0.7},share{bits=5},huffman")
     real = comparison.of_result(made, Context(), "onnxsqueeze in out")
     points = tuple(Point(f"share{{bits={b}}}", 2**b * 1000, 0.5**b, 0.99, None, 1.0) for b in range(1, 9))

@@ -46,7 +46,7 @@ def found(made: onnxsqueeze.Result) -> Comparison:
 
 
 def of_files(first: Path | str, second: Path | str) -> Comparison:
-    return comparison.compare(str(first), str(second), None, Context())
+    return comparison.compare(stored.read(first), stored.read(second), None, Context())
 
 
 def test_changes_add_up_to_the_byte(made: onnxsqueeze.Result, found: Comparison) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import onnxsqueeze
 from onnxsqueeze.pipeline.context import Context
-from onnxsqueeze.report import comparison
+from onnxsqueeze.report import comparison, stored
 from onnxsqueeze.report.comparison import Comparison
 from onnxsqueeze.report.html import charts, page, plot
 from onnxsqueeze.report.layers import BINS, Layer, Side
@@ -57,7 +57,7 @@ class Outline(HTMLParser):
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     before, after = hostile.files(tmp_path_factory.mktemp("hostile"))
     return comparison.compare(
-        str(before), str(after), onnxsqueeze.compress(before).verification, Context(), ["<i>note"]
+        stored.read(before), stored.read(after), onnxsqueeze.compress(before).verification, Context(), ["<i>note"]
     )
 
 
@@ -167,6 +167,6 @@ def test_a_page_is_the_same_every_time(attacked: Comparison) -> None:
 def test_reports_do_not_change_the_files(tmp_path: Path) -> None:
     before, after = hostile.files(tmp_path)
     bytes_before = [path.read_bytes() for path in (before, after)]
-    comparison.compare(str(before), str(after), None, Context())
+    comparison.compare(stored.read(before), stored.read(after), None, Context())
     assert [path.read_bytes() for path in (before, after)] == bytes_before
     assert sorted(tmp_path.iterdir()) == sorted([before, after])
