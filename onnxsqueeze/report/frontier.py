@@ -51,18 +51,15 @@ def show(found: Sweep, console: Console) -> None:
         point = found.points[i]
         rows.append(
             (
-                Text(("◆ " if i == found.knee else "  ") + point.passes),
+                ("◆ " if i == found.knee else "  ") + point.passes,
                 size(point.nbytes),
                 f"{found.ratio(point):.2f}x",
                 error(point.error or 0.0),
                 "-" if point.top1 is None else percent(point.top1),
             )
         )
-    made = table("The Pareto front: nothing tried is both smaller and closer", [
-        "passes", "bytes", "ratio", "relative error", "same top-1"], [])  # fmt: skip
-    for row in rows:
-        made.add_row(*row)  # type: ignore[arg-type]
-    console.print(made)
+    columns = ["passes", "bytes", "ratio", "relative error", "same top-1"]
+    console.print(table("The Pareto front: nothing tried is both smaller and closer", columns, rows))
     for point in found.points:
         if point.problem:
             console.print(f"no result: {point.passes}: {point.problem}", markup=False, highlight=False)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from onnxsqueeze.report.facts import groups
 from onnxsqueeze.report.units import ratio, size
@@ -22,8 +24,13 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], lef
     for position, column in enumerate(columns):
         made.add_column(column, justify="left" if position < left else "right", overflow="fold")
     for row in rows:
-        made.add_row(*(str(cell) for cell in row))
+        made.add_row(*(cell if isinstance(cell, Text) else Text(visible(str(cell))) for cell in row))
     return made
+
+
+def visible(text: str) -> str:
+    """Text that does nothing to a terminal: characters that steer it, or the direction of text, become ``\ufffd``."""
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf") else c for c in text)
 
 
 def show(result: Result, console: Console) -> None:
@@ -51,7 +58,7 @@ def show(result: Result, console: Console) -> None:
     if result.verification is not None:
         show_verification(result.verification, console)
     for note in result.notes:
-        console.print(f"note: {note}", markup=False, highlight=False)
+        console.print(f"note: {visible(note)}", markup=False, highlight=False)
     console.print(
         f"{result.source}: {size(result.original_nbytes)} → {size(result.compressed_nbytes)}, "
         f"{result.ratio:.2f}x smaller, in {result.seconds:.1f} s" + (f" → {result.output}" if result.output else ""),

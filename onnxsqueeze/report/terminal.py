@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from onnxsqueeze.report.layers import nbytes
-from onnxsqueeze.report.tables import show_verification, table
+from onnxsqueeze.report.tables import show_verification, table, visible
 from onnxsqueeze.report.units import error, percent, ratio, short, size
 
 if TYPE_CHECKING:
@@ -43,9 +43,10 @@ def show(found: Comparison, console: Console) -> None:
     if found.verification is not None:
         show_verification(found.verification, console)
     for note in found.notes:
-        console.print(f"note: {note}", markup=False, highlight=False)
+        console.print(f"note: {visible(note)}", markup=False, highlight=False)
     console.print(
-        f"{before.name} → {after.name}: {size(before.nbytes)} → {size(after.nbytes)}, {found.ratio:.2f}x smaller",
+        f"{visible(before.name)} → {visible(after.name)}: {size(before.nbytes)} → {size(after.nbytes)}, "
+        f"{found.ratio:.2f}x smaller",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -59,34 +60,31 @@ def _show_changes(found: Comparison, console: Console) -> None:
         top = max(top, position)
         drawn = Text(bar(position, position + change.nbytes, top), "green" if change.nbytes <= 0 else "yellow")
         position += change.nbytes
-        rows.append(
-            (Text(short(change.label, 48)), drawn, f"{'−' if change.nbytes < 0 else '+'}{size(abs(change.nbytes))}")
-        )
+        sign = "−" if change.nbytes < 0 else "+"
+        rows.append((short(change.label, 48), drawn, f"{sign}{size(abs(change.nbytes))}"))
     rows.append(("compressed", Text(bar(0, found.compressed.nbytes, top), "blue"), size(found.compressed.nbytes)))
-    made = table("Where the bytes went", ["", "", "bytes"], [], left=2)
-    for row in rows:
-        made.add_row(*row)  # type: ignore[arg-type]
-    console.print(made)
+    console.print(table("Where the bytes went", ["", "", "bytes"], rows, left=2))
 
 
 def _show_layers(found: Comparison, console: Console) -> None:
     largest = sorted(found.layers, key=lambda layer: -nbytes(layer.before))
-    made = table(
-        "Weights", ["weight", "feeds", "stored as", "before", "after", "ratio", "bits", "zeros", "error"], [], left=3
-    )
+    columns = ["weight", "feeds", "stored as", "before", "after", "ratio", "bits", "zeros", "error"]
+    rows = []
     for layer in largest[:LISTED]:
         a, b = layer.before, layer.after
-        made.add_row(
-            Text(short(layer.name, 40)),
-            Text(short(layer.op_type, 20)),
-            b.encoding if b else "folded away",
-            size(a.nbytes) if a else "-",
-            size(b.nbytes) if b else "-",
-            ratio(a.nbytes, b.nbytes) if a and b else "-",
-            f"{b.bits:.2f}" if b else "-",
-            percent(b.zeros) if b else "-",
-            "-" if layer.error is None else error(layer.error),
+        rows.append(
+            (
+                short(layer.name, 40),
+                short(layer.op_type, 20),
+                b.encoding if b else "folded away",
+                size(a.nbytes) if a else "-",
+                size(b.nbytes) if b else "-",
+                ratio(a.nbytes, b.nbytes) if a and b else "-",
+                f"{b.bits:.2f}" if b else "-",
+                percent(b.zeros) if b else "-",
+                "-" if layer.error is None else error(layer.error),
+            )
         )
-    console.print(made)
+    console.print(table("Weights", columns, rows, left=3))
     if len(largest) > LISTED:
         console.print(f"… and {len(largest) - LISTED:,} smaller ones; --html lists them", highlight=False)

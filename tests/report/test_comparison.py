@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
+import hostile
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 from pytest import approx
+from rich.console import Console
 
 import onnxsqueeze
 from onnxsqueeze.pipeline.context import Context
-from onnxsqueeze.report import comparison, layers, stored
+from onnxsqueeze.report import comparison, inspect, layers, stored, terminal
 from onnxsqueeze.report.comparison import Comparison
 from onnxsqueeze.report.facts import plain
 from onnxsqueeze.runtime import native
@@ -178,3 +181,30 @@ def test_facts_are_json(found: Comparison) -> None:
     assert told["ratio"] == approx(found.ratio)
     assert told["layers"][0]["after"]["bits"] > 0
     assert {"original", "compressed", "layers", "changes", "verification", "notes", "command"} <= set(told)
+
+
+def test_names_do_nothing_to_a_terminal(tmp_path: Path) -> None:
+    before, after = hostile.files(tmp_path)
+    console = Console(file=io.StringIO(), width=200)
+    found = of_files(before, after)
+    terminal.show(found, console)
+    inspect.show(inspect.listing(str(after)), console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "[red]bold[/red]" in text and "\ufffd" in text
+    assert not set("\x1b\x00\x07\u202e\r") & set(text)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "drawn"),
+    [
+        (0, 100, "█" * 8),
+        (0, 50, "█" * 4),
+        (100, 50, "    ████"),
+        (0, 0, ""),
+        (50, 56.25, "    ▌"),
+        (100, 99.9, "       █"),
+    ],
+)
+def test_bars_in_the_terminal(start: float, end: float, drawn: str) -> None:
+    assert terminal.bar(start, end, 100, 8) == drawn
