@@ -117,8 +117,7 @@ def _side(weight: Weight, values: Array, stored: Stored) -> Side:
     words = str(weight.dtype) if encoding == "dense" else family(encoding)
     found = native.stats(values)
     reach = _reach(values, found)
-    counts = native.histogram(values, -reach, reach, BINS)[0]
-    counts[BINS // 2] -= np.uint64(found.zeros)
+    counts = native.histogram(values[values != 0] if found.zeros else values, -reach, reach, BINS)[0]
     return Side(weight.shape, str(weight.dtype), words, size, found.zeros / values.size, reach, tuple(map(int, counts)))
 
 

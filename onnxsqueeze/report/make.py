@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onnxsqueeze.compress import RUN_UP_TO
 from onnxsqueeze.pipeline.context import Context, Progress
 from onnxsqueeze.report import comparison, layers, stored
 from onnxsqueeze.report.write import check_text, write_text
@@ -58,20 +59,26 @@ def report(
     with ThreadPoolExecutor(1) as pool:  # running the models takes longer than everything else
         running = pool.submit(_verify, before, after, inputs, seed, progress) if run else None
         found = layers.compare(before, after, Context(jobs=max(1, jobs // 2)))
-        verification = None if running is None else running.result()
-    made = comparison.put_together(before, after, found, verification)
+        verification, notes = (None, []) if running is None else running.result()
+    made = comparison.put_together(before, after, found, verification, notes)
     _write(made, wishes)
     return made
 
 
-def _verify(before: Stored, after: Stored, inputs: str | None, seed: int, progress: Progress) -> Verification:
-    """How close the outputs of two files are, whose packed weights have been decoded and so checked."""
-    from onnxsqueeze.verify import FRUGAL_FROM, signature, verify
+def _verify(
+    before: Stored, after: Stored, inputs: str | None, seed: int, progress: Progress
+) -> tuple[Verification | None, list[str]]:
+    """How close the outputs of two files are, whose packed weights have been decoded and so checked; or why not."""
+    from onnxsqueeze.verify import FRUGAL_FROM, CannotRun, signature, verify
 
     feeds = signature.read(inputs) if inputs else None
-    return verify(
-        before.path, after.path, feeds, inputs or "", seed, before.nbytes > FRUGAL_FROM, progress, native=True
-    )
+    if before.nbytes > RUN_UP_TO and feeds is None:
+        return None, ["a model of over 2 GB is not run without --inputs; so outputs were not compared"]
+    frugal = before.nbytes > FRUGAL_FROM
+    try:
+        return verify(before.path, after.path, feeds, inputs or "", seed, frugal, progress, native=True), []
+    except CannotRun as error:
+        return None, [f"{error}; so outputs were not compared"]
 
 
 def report_result(result: Result, wishes: Wishes, command: str, progress: Progress) -> Comparison:

@@ -11,7 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import helper
+from small_models import gaussian, model_with
 
 from onnxsqueeze.cli import main
 
@@ -112,3 +115,12 @@ def test_a_sweep_that_is_broken_off_leaves_no_process(folder: Path, stop: signal
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
     if stop == signal.SIGINT:
         assert not [p for p in Path("front").iterdir() if p.name.startswith(".")]
+
+
+def test_a_model_that_does_not_run_has_a_report_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Magic", ["h"], ["y"], domain="com.acme")]
+    onnx.save(model_with(gaussian(64, 512), nodes), "magic.onnx")
+    assert main(["magic.onnx", "o.onnx", "--quiet"]) == 0
+    assert main(["report", "magic.onnx", "o.onnx", "--html", "r.html"]) == 0
+    assert "so outputs were not compared" in " ".join(printed(capsys).split())
+    assert "so outputs were not compared" in Path("r.html").read_text()
