@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from onnxsqueeze.report.layers import Layer, Side
 
 CHARTED, DRAWN = 16, 12  # layers in charts and histograms
-NAME, TITLE = 40, 300  # characters of a name that are shown, and that a tooltip holds
+NAME, TITLE = 60, 300  # characters of a name that are shown, and that a tooltip holds
 NARROW = 0.001  # of the width; neighbours below it are drawn as one
 
 
@@ -147,7 +147,7 @@ def card(layer: Layer) -> dict[str, object]:
     zeros = f"zeros {_both(layer, lambda side: 100 * side.zeros, '{:.1f}')} %"
     return {
         "title": short(layer.name, TITLE),
-        "label": short(layer.name, 32),
+        "label": short(layer.name, NAME),
         "svg": mirror(layer),
         "range": f"±{_both(layer, lambda side: side.reach, '{:.2g}')}",
         "line": f"{_both(layer, lambda side: side.bits, '{:.1f}')} bits, {zeros}",

@@ -14,7 +14,7 @@ from onnxsqueeze.report.units import error, percent, ratio, short, size
 if TYPE_CHECKING:
     from onnxsqueeze.report.layers import Layer
 
-NAME, TITLE = 48, 300  # characters of a name that are shown, and that a tooltip holds
+NAME, TITLE = 60, 300  # characters of a name that are shown, and that a tooltip holds
 SKETCHED = 250  # layers with histograms
 
 
