@@ -34,6 +34,7 @@ LAYERS = (
     "passes",
     "verify",
     "compress",
+    "sweep",
     "ota",
     "report",
     "zoo",
@@ -49,7 +50,7 @@ LATER = {
 }
 
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60
-HEAVY = ("numpy", "onnx", "onnxruntime", "onnx_graphsurgeon", "sklearn", "networkx", "rich")
+HEAVY = ("numpy", "onnx", "onnxruntime", "onnx_graphsurgeon", "sklearn", "networkx", "rich", "jinja2")
 
 MODULES = sorted(path.relative_to(ROOT).as_posix() for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
 PYTHON = [*MODULES, *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py"))]

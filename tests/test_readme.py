@@ -56,7 +56,8 @@ def test_shell_commands(tmp_path: Path) -> None:
         assert done.returncode == 0 and not done.stderr, f"{command}\n{done.stderr}"
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert sizes["smaller.onnx"] < sizes["small.onnx"] < sizes["dense.onnx"]
-    assert set(sizes) == {"small.onnx", "smaller.onnx", "dense.onnx", "inlined.onnx"}
+    reports = {"report.html", "report.md", "sweep.html"}
+    assert set(sizes) == {"small.onnx", "smaller.onnx", "dense.onnx", "inlined.onnx"} | reports
 
 
 def test_python_snippets(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from onnxsqueeze.errors import PipelineError, SqueezeError
 COMMANDS = {
     "inspect": "FILE        the weights: where, what they feed, bytes, zeros, encoding",
     "verify": "A B         do two models give the same outputs?",
+    "report": "A B         what was saved, layer by layer: tables, HTML, Markdown",
+    "sweep": "IN          a grid of pipelines: size against fidelity, and the knee",
     "unpack": "FILE OUT    back to plain dense ONNX, for any engine",
     "passes": "            every pass with its options",
     "zoo": "            the real models that can be fetched by name",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 
 from onnxsqueeze.cli.command import Command, bars, from_, parser, show
@@ -34,13 +35,17 @@ def command(arguments: Sequence[str], others: str) -> Command:
     made.add_argument(
         "--inline", action="store_true", help="no local functions in the output, for engines that reject them"
     )
+    made.add_argument("--report", metavar="FILE.html", help="write a page on what was done, layer by layer")
     options = made.parse_args(arguments)
-    return Command(options, lambda: _run(options))
+    return Command(options, lambda: _run(options, shlex.join(["onnxsqueeze", *arguments])))
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace, line: str) -> None:
     from onnxsqueeze.compress import compress
+    from onnxsqueeze.report.make import Wishes, report_result
 
+    wishes = Wishes(options.report)
+    wishes.check(options.input, options.output)
     with bars(options) as progress:
         result = compress(
             options.input,
@@ -52,6 +57,8 @@ def _run(options: argparse.Namespace) -> None:
             inline=options.inline,
             progress=progress,
         )
+        if options.report:
+            report_result(result, wishes, line, progress)
     from onnxsqueeze.report import tables
     from onnxsqueeze.report.facts import facts
 

@@ -56,3 +56,8 @@ def inputs_of(nodes: Iterable[NodeProto]) -> set[str]:
 def external_files(model: ModelProto, folder: Path | None) -> set[Path]:
     """The files that hold external data of a model that lies in ``folder``."""
     return {external_file(t, folder, None) for t in every_tensor(model) if is_external(t)}
+
+
+def file_nbytes(path: Path, model: ModelProto) -> int:
+    """Bytes of a model's file and of its external data."""
+    return path.stat().st_size + sum(file.stat().st_size for file in external_files(model, path.parent))

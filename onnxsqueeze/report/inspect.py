@@ -7,11 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onnxsqueeze.compress import resolve
-from onnxsqueeze.model import Model
-from onnxsqueeze.model.dense import external_files
-from onnxsqueeze.pipeline.stamp import is_inlined, passes_of
-from onnxsqueeze.pipeline.unpack import unpack
+from onnxsqueeze.report import stored
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,15 +43,11 @@ class Listing:
 
 def listing(file: str) -> Listing:
     """Reads a model, packed or not; raises SqueezeError."""
-    path = resolve(file)
-    model = Model.load(path)
-    total = path.stat().st_size + sum(f.stat().st_size for f in external_files(model.proto, path.parent))
-    passes, inlined = passes_of(model), is_inlined(model)
-    stored = {w.name: (w.encoding, w.nbytes) for w in unpack(model)} if model.is_packed else {}
+    found = stored.read(file)
     rows = []
-    for weight in model.weights():
+    for weight in found.model.weights():
         values = weight.values()
-        encoding, nbytes = stored.get(weight.name, ("dense", weight.nbytes))
+        encoding, nbytes = found.place(weight)
         rows.append(
             Row(
                 weight.name,
@@ -64,14 +56,14 @@ def listing(file: str) -> Listing:
                 weight.shape,
                 str(weight.dtype),
                 nbytes,
-                nbytes / total,
+                nbytes / found.nbytes,
                 1 - np.count_nonzero(values) / values.size,
                 len(np.unique(values)),
                 encoding,
             )
         )
     rows.sort(key=lambda r: -r.nbytes)
-    return Listing(str(path), total, model.opset, passes, inlined, tuple(rows))
+    return Listing(str(found.path), found.nbytes, found.opset, found.passes, found.inlined, tuple(rows))
 
 
 def facts(found: Listing) -> dict[str, Any]:
@@ -81,7 +73,8 @@ def facts(found: Listing) -> dict[str, Any]:
 
 def show(found: Listing, console: Console) -> None:
     """The listing as a table, largest first."""
-    from onnxsqueeze.report.tables import size, table
+    from onnxsqueeze.report.tables import table
+    from onnxsqueeze.report.units import size
 
     rows = [
         (

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from onnxsqueeze.report.facts import groups
+from onnxsqueeze.report.units import ratio, size
 
 if TYPE_CHECKING:
     from onnxsqueeze.compress import Result
     from onnxsqueeze.verify import Verification
-
-
-def size(nbytes: float) -> str:
-    """Bytes in a unit that fits (powers of 1000)."""
-    for unit in ("B", "kB", "MB"):
-        if abs(nbytes) < 1000:
-            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.2f} {unit}"
-        nbytes /= 1000
-    return f"{nbytes:.2f} GB"
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], left: int = 1) -> Table:
@@ -30,8 +24,13 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], lef
     for position, column in enumerate(columns):
         made.add_column(column, justify="left" if position < left else "right", overflow="fold")
     for row in rows:
-        made.add_row(*(str(cell) for cell in row))
+        made.add_row(*(cell if isinstance(cell, Text) else Text(visible(str(cell))) for cell in row))
     return made
+
+
+def visible(text: str) -> str:
+    """Text that does nothing to a terminal: characters that steer it, or the direction of text, become ``\ufffd``."""
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf") else c for c in text)
 
 
 def show(result: Result, console: Console) -> None:
@@ -59,18 +58,13 @@ def show(result: Result, console: Console) -> None:
     if result.verification is not None:
         show_verification(result.verification, console)
     for note in result.notes:
-        console.print(f"note: {note}", markup=False, highlight=False)
+        console.print(f"note: {visible(note)}", markup=False, highlight=False)
     console.print(
         f"{result.source}: {size(result.original_nbytes)} → {size(result.compressed_nbytes)}, "
         f"{result.ratio:.2f}x smaller, in {result.seconds:.1f} s" + (f" → {result.output}" if result.output else ""),
         markup=False,
         highlight=False,
     )
-
-
-def ratio(before: int, after: int) -> str:
-    """``before / after`` as text."""
-    return f"{before / after:.2f}x" if after else "-"
 
 
 def show_verification(verification: Verification, console: Console) -> None:
@@ -84,5 +78,5 @@ def show_verification(verification: Verification, console: Console) -> None:
         )
         for f in verification.outputs
     ]
-    title = f"Outputs compared on {verification.samples} input sets ({verification.inputs}), in stock onnxruntime"
+    title = f"Outputs compared on {verification.samples} input sets ({verification.inputs}), in onnxruntime"
     console.print(table(title, ["output", "relative error", "cosine", "same top-1"], rows))

@@ -116,6 +116,25 @@ BAD = [
     (["in.onnx", "/proc/o.onnx"], 1, "cannot be written"),
     (["in.onnx", "/dev/null"], 1, "must end in .onnx"),
     (["inspect", "text.onnx"], 1, "is text"),
+    (["report", "in.onnx", "text.onnx", "--html", "r.html"], 1, "is text"),
+    (["report", "none.onnx", "hard.onnx", "--html", "r.html"], 1, "does not exist"),
+    (["report", "in.onnx", "small.onnx", "--html", "r.html"], 1, "differ in the names or types"),
+    (["report", "in.onnx", "hard.onnx", "--html", "r.txt"], 1, "must end in .html"),
+    (["report", "in.onnx", "hard.onnx", "--html", "nowhere/r.html"], 1, "create it first"),
+    (["report", "in.onnx", "hard.onnx", "--html", "/proc/r.html"], 1, "cannot be written"),
+    (["report", "in.onnx", "hard.onnx", "--markdown", "r.html"], 1, "must end in .md"),
+    (["report", "in.onnx", "hard.onnx", "--inputs", "flat.npz", "--html", "r.html"], 1, "must have shape"),
+    (["in.onnx", "o.onnx", "--report", "r.onnx"], 1, "must end in .html"),
+    (["in.onnx", "o.onnx", "--report", "nowhere/r.html"], 1, "create it first"),
+    (["sweep", "in.onnx", "--passes", "share{bits=8..3}"], 2, "must rise"),
+    (["sweep", "in.onnx", "--passes", "prnue"], 2, "did you mean 'prune'?"),
+    (["sweep", "in.onnx", "--passes", "share{bits=1..9}"], 2, "between 1 and 8"),
+    (["sweep", "text.onnx", "--passes", "share{bits=2}", "--out-dir", "front"], 1, "is text"),
+    (["sweep", "small.onnx", "--passes", "share{bits=2}"], 1, "nothing to compress"),
+    (["sweep", "in.onnx", "--passes", "share{bits=2}", "--out-dir", "text.onnx"], 1, "cannot be used as a folder"),
+    (["sweep", "in.onnx", "--passes", "share{bits=2}", "--out-dir", "nowhere/front"], 1, "create it first"),
+    (["sweep", "in.onnx", "--passes", "share{bits=2}", "--inputs", "flat.npz"], 1, "must have shape"),
+    (["sweep", "in.onnx", "--passes", "share{bits=2}", "--html", "nowhere/s.html"], 1, "create it first"),
 ]
 
 
@@ -142,6 +161,8 @@ USAGE = [
     (["in.onnx", "o.onnx", "--seed", "x"], "whole number of at least 0, not 'x'"),
     (["verify", "in.onnx"], "the following arguments are required: B"),
     (["unpack", "a", "b", "c"], "unrecognized arguments: c"),
+    (["report", "in.onnx"], "the following arguments are required: COMPRESSED"),
+    (["sweep", "in.onnx"], "the following arguments are required: --passes"),
 ]
 
 

@@ -150,7 +150,9 @@ def test_passes_name_options_defaults_and_papers(capsys: pytest.CaptureFixture[s
         assert words in printed
 
 
-@pytest.mark.parametrize("command", [[], ["inspect"], ["verify"], ["unpack"], ["passes"], ["zoo"]])
+@pytest.mark.parametrize(
+    "command", [[], ["inspect"], ["verify"], ["report"], ["sweep"], ["unpack"], ["passes"], ["zoo"]]
+)
 def test_help_gives_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 import onnxsqueeze
-from onnxsqueeze.report import inspect, listing, progress, tables
+from onnxsqueeze.report import inspect, listing, progress, tables, units
 from onnxsqueeze.report.facts import facts, family, groups, plain
 from onnxsqueeze.verify import Fidelity, Verification
 
@@ -43,9 +43,9 @@ def test_facts_are_json_and_add_up(result: onnxsqueeze.Result) -> None:
 def test_tables_hold_the_same(result: onnxsqueeze.Result) -> None:
     text = drawn(tables.show, result)
     for step in result.steps:
-        assert step.name in text and tables.size(step.nbytes_after) in text
+        assert step.name in text and units.size(step.nbytes_after) in text
     for group in groups(result.weights):
-        assert group.encoding in text and tables.ratio(group.nbytes_before, group.nbytes_after) in text
+        assert group.encoding in text and units.ratio(group.nbytes_before, group.nbytes_after) in text
     assert f"{result.ratio:.2f}x smaller" in text
     assert "made from the signature" in text and "relative error" in text and "same top-1" in text
 
@@ -60,13 +60,6 @@ def test_fidelity_is_shown() -> None:
     text = drawn(tables.show_verification, Verification("lines.npz", 3, outputs))
     for words in ("3 input sets (lines.npz)", "1.23e-02", "0.990000", "97.50 %", "exact"):
         assert words in text
-
-
-@pytest.mark.parametrize(
-    ("number", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (1.5e6, "1.50 MB"), (2.25e12, "2250.00 GB")]
-)
-def test_sizes(number: float, text: str) -> None:
-    assert tables.size(number) == text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,172 @@
+"""Two models compared: sizes, weights, where the bytes went, and how close the outputs are."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxsqueeze.pipeline.context import Context
+from onnxsqueeze.report import layers, stored
+from onnxsqueeze.report.layers import Layer, nbytes
+
+if TYPE_CHECKING:
+    from onnxsqueeze.compress import Result
+    from onnxsqueeze.report.stored import Stored
+    from onnxsqueeze.verify import Verification
+
+
+@dataclass(frozen=True)
+class File:
+    """One of the two models."""
+
+    name: str  # as it was given
+    nbytes: int  # external data included
+    sha256: str  # of the .onnx file
+    opset: int
+    nodes: int
+    tensors: int  # weights of 64 elements or more
+    elements: int  # in them
+    weight_nbytes: int  # that they take as stored
+    zeros: float  # fraction of the elements
+
+    @property
+    def bits(self) -> float:
+        """Stored bits a weight."""
+        return 8 * self.weight_nbytes / max(1, self.elements)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One step of the way from the original's size to the compressed one's."""
+
+    label: str
+    nbytes: int  # negative where bytes were saved
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that a report says."""
+
+    original: File
+    compressed: File
+    passes: str  # "" where the file does not say how it was made
+    layers: tuple[Layer, ...]
+    by_pass: bool  # whether the changes are those of passes, or of ways of storing
+    changes: tuple[Change, ...]  # add up to the difference of the sizes
+    verification: Verification | None
+    notes: tuple[str, ...]
+    command: str  # that makes the compressed file
+
+    @property
+    def ratio(self) -> float:
+        """Original bytes over compressed bytes."""
+        return self.original.nbytes / self.compressed.nbytes
+
+
+def compare(
+    before: Stored, after: Stored, verification: Verification | None, context: Context, notes: Sequence[str] = ()
+) -> Comparison:
+    """Compares two files; ``verification``: how close their outputs are, None where they were not run."""
+    return put_together(before, after, layers.compare(before, after, context), verification, notes)
+
+
+def put_together(
+    before: Stored,
+    after: Stored,
+    found: tuple[Layer, ...],
+    verification: Verification | None,
+    notes: Sequence[str] = (),
+) -> Comparison:
+    """The comparison of two files whose weights are compared already."""
+    told = [*notes]
+    if after.inlined:
+        told.append(
+            f"'{after.name}' was written with --inline: its packed weights cannot be told from other tensors, so the "
+            "weights after compression are not shown one by one"
+        )
+    return Comparison(
+        _file(before, [layer.before for layer in found]),
+        _file(after, [layer.after for layer in found]),
+        after.passes,
+        found,
+        False,
+        tuple(_by_storage(before, after, found)),
+        verification,
+        tuple(told),
+        _command(before.name, after),
+    )
+
+
+def of_result(result: Result, context: Context, command: str) -> Comparison:
+    """The comparison of what ``compress`` read and wrote, with its passes, notes and verification."""
+    from dataclasses import replace
+
+    assert result.output is not None
+    before, after = stored.read(result.source, context.jobs), stored.read(result.output, context.jobs)
+    found = compare(before, after, result.verification, context, result.notes)
+    if result.copied:
+        return replace(found, command=command, passes=result.passes)
+    return replace(found, command=command, by_pass=True, changes=tuple(_by_pass(result)))
+
+
+def _file(found: Stored, sides: Sequence[layers.Side | None]) -> File:
+    there = [side for side in sides if side is not None]
+    elements = sum(side.elements for side in there)
+    zeros = sum(side.zeros * side.elements for side in there) / max(1, elements)
+    weights = sum(side.nbytes for side in there)
+    digest = _sha256(found.path)
+    return File(found.name, found.nbytes, digest, found.opset, found.nodes, len(there), elements, weights, zeros)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _by_pass(result: Result) -> list[Change]:
+    """What each pass saved, as the weights would have been stored after it; and all that are no weights."""
+    changes = [Change(step.text, step.nbytes_after - step.nbytes_before) for step in result.steps]
+    rest = result.compressed_nbytes - result.original_nbytes - sum(change.nbytes for change in changes)
+    return [*changes, Change("graph, names and decode functions", rest)]
+
+
+def _by_storage(before: Stored, after: Stored, found: Sequence[Layer]) -> list[Change]:
+    """What each way of storing saved; tensors that are gone or new; decode functions; and the rest of the graph."""
+    saved: dict[str, int] = defaultdict(int)
+    for layer in found:
+        if layer.after is None:
+            saved["weights folded into others"] -= nbytes(layer.before)
+        elif layer.before is None:
+            saved["new weights"] += layer.after.nbytes
+        elif layer.saved:
+            saved[f"stored as {layer.after.encoding}"] -= layer.saved
+    changes = [Change(label, value) for label, value in sorted(saved.items(), key=lambda item: item[1])]
+    functions = after.functions - before.functions
+    changes += [Change("decode functions", functions)] if functions else []
+    rest = after.nbytes - before.nbytes - sum(change.nbytes for change in changes)
+    return [*changes, Change("graph and names", rest)]
+
+
+def _command(original: str, after: Stored) -> str:
+    if not after.passes:
+        return ""
+    inline = ["--inline"] if after.inlined else []
+    return shlex.join(["onnxsqueeze", original, after.name, "--passes", after.passes, *inline])
+
+
+def facts(found: Comparison) -> dict[str, Any]:
+    """The comparison, ready for JSON."""
+    import dataclasses
+
+    told = dataclasses.asdict(found)
+    told["ratio"] = found.ratio
+    for layer, of in zip(told["layers"], found.layers, strict=True):
+        for key, side in (("before", of.before), ("after", of.after)):
+            if side is not None:
+                layer[key]["bits"] = side.bits
+    return told
