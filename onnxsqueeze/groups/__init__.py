@@ -1,0 +1,6 @@
+"""Dependency groups: which channels of which tensors are the same, and can only be removed together."""
+
+from onnxsqueeze.groups.channels import Cause
+from onnxsqueeze.groups.group import Group, Groups, Member, analyse
+
+__all__ = ["Cause", "Group", "Groups", "Member", "analyse"]
