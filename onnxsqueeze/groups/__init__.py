@@ -2,5 +2,6 @@
 
 from onnxsqueeze.groups.channels import Cause
 from onnxsqueeze.groups.group import Group, Groups, Member, analyse
+from onnxsqueeze.groups.remove import remove
 
-__all__ = ["Cause", "Group", "Groups", "Member", "analyse"]
+__all__ = ["Cause", "Group", "Groups", "Member", "analyse", "remove"]

@@ -11,7 +11,7 @@ from onnx import NodeProto, TensorProto
 
 from onnxsqueeze.groups.channels import Cause, Channels, Labels
 from onnxsqueeze.groups.sizes import Size, unknown
-from onnxsqueeze.model.graphs import Edges, Scope, label
+from onnxsqueeze.model.graphs import Scope, label
 
 Contents = npt.NDArray[np.object_]  # of Size
 
@@ -68,6 +68,7 @@ class Step:
     node: NodeProto
     inputs: tuple[Value | None, ...]
     outputs: tuple[Value, ...]
+    attributes: dict[str, Any]
 
 
 @dataclass(eq=False)
@@ -81,6 +82,9 @@ class Trace:
     steps: list[Step] = field(default_factory=list)
     names: dict[tuple[int, str], Value] = field(default_factory=dict)
     outputs: list[Labels] = field(default_factory=list)  # of what the model gives back
+    counts: list[tuple[int, str, Labels]] = field(default_factory=list)  # step, attribute, the channels that it counts
+    scopes: list[Scope] = field(default_factory=list)
+    constants: dict[tuple[int, str], TensorProto] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -88,7 +92,6 @@ class Op:
     """A node on its turn: what its rule sees and says."""
 
     trace: Trace
-    wiring: Edges
     scope: Scope
     node: NodeProto
     number: int
@@ -147,6 +150,11 @@ class Op:
         else:
             self.block(one, reason)
             self.block(other, reason)
+
+    def count(self, attribute: str, axis: Axis) -> None:
+        """The attribute is the number of channels along the axis."""
+        if axis.labels is not None:
+            self.trace.counts.append((self.number, attribute, axis.labels))
 
     def reduce(self, axis: Axis) -> None:
         """Channels are summed up here without a weight."""

@@ -31,7 +31,7 @@ class _Walk:
         self.model = model
         self.opset = model.opset
         self.wiring: Edges = edges(model.proto)
-        self.trace = Trace()
+        self.trace = Trace(scopes=self.wiring.scopes, constants=self.wiring.constants)
         self.values = self.trace.names
         self.aliases: dict[Key, Key] = {}
         self.scopes = {id(scope.graph): scope for scope in self.wiring.scopes}
@@ -108,7 +108,7 @@ class _Walk:
         inputs = tuple(self.lookup(scope, n, (number, i)) if n else None for i, n in enumerate(node.input))
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute if not _is_large(a)}
         guess = self._inferred(node, inputs)
-        op = Op(self.trace, self.wiring, scope, node, number, self.opset, inputs, guess, attributes)
+        op = Op(self.trace, scope, node, number, self.opset, inputs, guess, attributes)
         outputs = self._ruled(op)
         found = _contents(op)
         if found is not None and outputs:
@@ -120,7 +120,7 @@ class _Walk:
                 self.values[scope.index, name] = value
         if node.op_type == "Identity" and domain(node) == "":
             self._alias(scope, node)
-        self.trace.steps.append(Step(number, scope, node, inputs, tuple(outputs)))
+        self.trace.steps.append(Step(number, scope, node, inputs, tuple(outputs), attributes))
 
     def _alias(self, scope: Scope, node: NodeProto) -> None:
         """An Identity behind a constant is that constant."""

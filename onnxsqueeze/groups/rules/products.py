@@ -68,6 +68,7 @@ def _grouped(op: Op, x: Axis, outer: Axis, inner: Axis, groups: int, transposed:
     x_groups, x_within = split_axis(op, x, [groups, inputs // groups])
     w_groups, w_within = split_axis(op, whole, [groups, whole.size.factor // groups])
     op.match(x_groups, w_groups, INPUT)
+    op.count("group", w_groups)
     depthwise = x_within.one and (part if transposed else w_within).one
     if transposed:
         contract(op, x_within, w_within)

@@ -25,6 +25,7 @@ def recurrent(op: Op) -> list[Value]:
     op.match(w.axes[2], x.axes[2], "reads an axis that is no channel axis, or a graph input")
     op.mark(1, 2, "consumer")
     op.mark(2, 2, "consumer")
+    op.count("hidden_size", hidden)
     gates = GATES[op.node.op_type]
     for position, repeats in ((1, gates), (2, gates), (3, 2 * gates), (5, 1), (6, 1), (7, 3)):
         _hidden(op, position, hidden, repeats)

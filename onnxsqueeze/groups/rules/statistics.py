@@ -93,6 +93,7 @@ def group_normalization(op: Op) -> list[Value]:
         return [op.plain()]
     channels = value.axes[1]
     group, within = split_axis(op, channels, [groups, channels.size.factor // groups])
+    op.count("num_groups", group)
     op.reduce(within)
     for position in (1, 2):
         given = op.given(position)
