@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto
 
 from onnxsqueeze.groups.sizes import Size, product, unknown
 from onnxsqueeze.groups.value import Contents, Value
@@ -13,7 +17,10 @@ from onnxsqueeze.groups.value import Contents, Value
 LIMIT = 1024  # elements
 
 
-def held(values: Sequence[Size] | Any, shape: tuple[int, ...] | None = None) -> Contents:
+Rule = Callable[[Sequence[Value | None], dict[str, Any]], Contents]
+
+
+def held(values: Sequence[Size | float], shape: tuple[int, ...] | None = None) -> Contents:
     """An array of sizes."""
     listed = list(values)
     array = np.empty(len(listed), object)
@@ -21,10 +28,10 @@ def held(values: Sequence[Size] | Any, shape: tuple[int, ...] | None = None) -> 
     return array if shape is None else array.reshape(shape)
 
 
-def of_ints(values: Any) -> Contents:
-    """An array of plain numbers."""
-    array = np.asarray(values)
-    return held([Size(int(value)) for value in array.reshape(-1)], array.shape)
+def of_array(values: npt.NDArray[Any]) -> Contents:
+    """Plain numbers: sizes where they are whole by type, floats otherwise."""
+    exact = values.dtype.kind in "iub"
+    return held([Size(int(value)) if exact else float(value) for value in values.reshape(-1)], values.shape)
 
 
 def contents(op_type: str, inputs: Sequence[Value | None], attributes: dict[str, Any]) -> Contents | None:
@@ -34,7 +41,7 @@ def contents(op_type: str, inputs: Sequence[Value | None], attributes: dict[str,
         return None
     try:
         found = rule(inputs, attributes)
-    except (ValueError, IndexError, TypeError, KeyError, AttributeError, ZeroDivisionError):
+    except (ValueError, IndexError, TypeError, KeyError, AttributeError, ArithmeticError):
         return None
     return found if found is not None and found.size <= LIMIT else None
 
@@ -54,10 +61,14 @@ def _ints(inputs: Sequence[Value | None], attributes: dict[str, Any], name: str,
     return [_int(size) for size in _of(inputs, position).reshape(-1)]
 
 
-def _int(size: Size) -> int:
-    if not size.known:
+def _int(size: Size | float) -> int:
+    if not isinstance(size, Size) or not size.known:
         raise ValueError("not known")
     return size.factor
+
+
+def _float(value: Size | float) -> float:
+    return value if isinstance(value, float) else float(_int(value))
 
 
 def _shape(inputs: Sequence[Value | None], attributes: dict[str, Any]) -> Contents:
@@ -100,7 +111,7 @@ def bounds(start: int, end: int, step: int, size: int) -> tuple[int, int]:
     """What Slice means by its start and end, as for ``range``."""
     low, high = (0, size) if step > 0 else (-1, size - 1)
     start, end = (value + size if value < 0 else value for value in (start, end))
-    return min(max(start, 0 if step > 0 else 0), high), min(max(end, low), high if step < 0 else size)
+    return min(max(start, 0), high), min(max(end, low), high if step < 0 else size)
 
 
 def _squeeze(inputs: Sequence[Value | None], attributes: dict[str, Any]) -> Contents:
@@ -120,25 +131,45 @@ def _filled(inputs: Sequence[Value | None], attributes: dict[str, Any]) -> Conte
     shape = [_int(size) for size in _of(inputs, 0)]
     if int(np.prod(shape)) > LIMIT:
         raise ValueError("too large")
-    value = attributes.get("value")
-    fill = 0 if value is None else value
-    if not isinstance(fill, int | np.integer):
+    fill = attributes.get("value")
+    if fill is None:
         raise ValueError("no integer")
-    return held([Size(int(fill))] * int(np.prod(shape)), tuple(shape))
+    return held([Size(fill)] * int(np.prod(shape)), tuple(shape))
 
 
 def _range(inputs: Sequence[Value | None], attributes: dict[str, Any]) -> Contents:
     start, limit, step = (_int(_of(inputs, i).reshape(-1)[0]) for i in range(3))
     if abs(limit - start) > LIMIT * abs(step):
         raise ValueError("too large")
-    return of_ints(np.arange(start, limit, step))
+    return of_array(np.arange(start, limit, step))
 
 
 def _product_of(inputs: Sequence[Value | None], attributes: dict[str, Any]) -> Contents:
     return held([product(list(_of(inputs, 0).reshape(-1)))], (1,) if attributes.get("keepdims", 1) else ())
 
 
-def _pairwise(rule: Callable[[Size, Size], Size]) -> Callable[[Sequence[Value | None], dict[str, Any]], Contents]:
+def _constant(inputs: Sequence[Value | None], attributes: dict[str, Any]) -> Contents:
+    listed = attributes.get("value_ints", attributes.get("value_int"))
+    if listed is None:
+        raise ValueError("not known")
+    return of_array(np.asarray(listed, np.int64))
+
+
+def _each(rule: Callable[[Size | float], Size | float]) -> Callable[[Sequence[Value | None], dict[str, Any]], Contents]:
+    return lambda inputs, attributes: held([rule(v) for v in _of(inputs, 0).flat], _of(inputs, 0).shape)
+
+
+def _cast(inputs: Sequence[Value | None], attributes: dict[str, Any]) -> Contents:
+    to = attributes.get("to")
+    data = _of(inputs, 0)
+    if to in (TensorProto.INT64, TensorProto.INT32):
+        return held([v if isinstance(v, Size) else Size(int(v)) for v in data.flat], data.shape)
+    if to in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16) and data.size <= 1:
+        return held([_float(v) for v in data.flat], data.shape)
+    return data
+
+
+def _pairwise(rule: Callable[[Any, Any], Any]) -> Callable[[Sequence[Value | None], dict[str, Any]], Contents]:
     def run(inputs: Sequence[Value | None], attributes: dict[str, Any]) -> Contents:
         result = _of(inputs, 0)
         for position in range(1, len(inputs)):
@@ -148,7 +179,9 @@ def _pairwise(rule: Callable[[Size, Size], Size]) -> Callable[[Sequence[Value | 
     return run
 
 
-def _divided(one: Size, other: Size) -> Size:
+def _divided(one: Size | float, other: Size | float) -> Size | float:
+    if not isinstance(one, Size) or not isinstance(other, Size):
+        return _float(one) / _float(other)
     if one.known and other.known:
         quotient = abs(one.factor) // abs(other.factor)
         return Size(quotient if (one.factor < 0) == (other.factor < 0) else -quotient)
@@ -173,13 +206,26 @@ def _equal(one: Size, other: Size) -> Size:
     raise ValueError("not known")
 
 
-RULES: dict[str, Callable[[Sequence[Value | None], dict[str, Any]], Contents]] = {
+def _arithmetic(exact: Callable[[Size, Size], Size], rough: Callable[[float, float], float]) -> Rule:
+    """Sizes where both are, else floats."""
+    return _pairwise(
+        lambda one, other: (
+            exact(one, other)
+            if isinstance(one, Size) and isinstance(other, Size)
+            else float(rough(_float(one), _float(other)))
+        )
+    )
+
+
+RULES: dict[str, Rule] = {
+    "Constant": _constant,
     "Shape": _shape,
     "Size": _size,
     "Identity": _same,
-    "Cast": _same,
-    "Floor": _same,
-    "Ceil": _same,
+    "Cast": _cast,
+    "Floor": _each(lambda v: v if isinstance(v, Size) else float(math.floor(v))),
+    "Ceil": _each(lambda v: v if isinstance(v, Size) else float(math.ceil(v))),
+    "Sqrt": _each(lambda v: math.sqrt(_float(v))),
     "Gather": _gather,
     "Concat": _concat,
     "Slice": _slice,
@@ -189,9 +235,10 @@ RULES: dict[str, Callable[[Sequence[Value | None], dict[str, Any]], Contents]] =
     "ConstantOfShape": _filled,
     "Range": _range,
     "ReduceProd": _product_of,
-    "Add": _pairwise(lambda one, other: one + other),
-    "Sub": _pairwise(lambda one, other: one - other),
-    "Mul": _pairwise(lambda one, other: one * other),
+    "Add": _arithmetic(operator.add, operator.add),
+    "Sub": _arithmetic(operator.sub, operator.sub),
+    "Mul": _arithmetic(operator.mul, operator.mul),
+    "Pow": _pairwise(lambda one, other: _float(one) ** _float(other)),
     "Div": _pairwise(_divided),
     "Mod": _pairwise(_numbers(lambda one, other: one % other)),
     "Min": _pairwise(_numbers(min)),

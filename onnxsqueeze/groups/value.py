@@ -13,7 +13,7 @@ from onnxsqueeze.groups.channels import Cause, Channels, Labels
 from onnxsqueeze.groups.sizes import Size, unknown
 from onnxsqueeze.model.graphs import Scope, label
 
-Contents = npt.NDArray[np.object_]  # of Size
+Contents = npt.NDArray[np.object_]  # of Size, or of float
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Value:
 
     axes: tuple[Axis, ...] | None  # None: nothing is known of the shape
     kind: int = TensorProto.UNDEFINED
-    contents: Contents | None = None  # of small integer tensors
+    contents: Contents | None = None  # of small integer tensors, and of single floats
     constant: bool = False  # made of constants only
     tensor: TensorProto | None = None  # where it is a constant itself
 
@@ -111,7 +111,9 @@ class Op:
     def ints(self, position: int) -> list[int] | None:
         """The values of an integer input, where they are known."""
         value = self.given(position)
-        if value is None or value.contents is None or not all(size.known for size in value.contents.flat):
+        if value is None or value.contents is None or not all(
+            isinstance(size, Size) and size.known for size in value.contents.flat
+        ):
             return None
         return [size.factor for size in value.contents.flat]
 
@@ -165,6 +167,9 @@ class Op:
         """An output with these axes."""
         guess = self.guess[position] if position < len(self.guess) else NOTHING
         constant = all(value is None or value.constant for value in self.inputs) and bool(self.inputs)
+        for axis in axes:
+            if axis.one:
+                self.block(axis, "is cut down to one channel")
         return Value(tuple(axes), guess.kind, constant=constant)
 
     def free(self, size: Size | None = None, hint: str = "") -> Axis:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, defs, helper, shape_inference
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnxsqueeze.groups.contents import LIMIT, contents, of_ints
-from onnxsqueeze.groups.rules import MICROSOFT, RULES, SHAPE_ONLY
-from onnxsqueeze.groups.sizes import Size, unknown
-from onnxsqueeze.groups.value import NOTHING, Axis, Op, Slot, Step, Trace, Value
+from onnxsqueeze.groups import control
+from onnxsqueeze.groups.channels import Cause
+from onnxsqueeze.groups.contents import LIMIT, contents, of_array
+from onnxsqueeze.groups.infer import Inference
+from onnxsqueeze.groups.rules import MICROSOFT, RULES, UNREAD
+from onnxsqueeze.groups.sizes import Size
+from onnxsqueeze.groups.value import NOTHING, Axis, Contents, Op, Slot, Step, Trace, Value
 from onnxsqueeze.model import Model
-from onnxsqueeze.model.graphs import Edges, Key, Scope, bodies, domain, edges, label
-from onnxsqueeze.model.tensors import FLOATS, bits, elements
+from onnxsqueeze.model.graphs import Key, Scope, domain, edges
+from onnxsqueeze.model.tensors import FLOATS, elements
 
 GRAPH_OUTPUT = "graph output"
 INTEGERS = frozenset({TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL})
+CONTROL: dict[str, Callable[[Any, Op], list[Value]]] = {
+    "If": control.either,
+    "Loop": control.loop,
+    "Scan": control.scan,
+}
 
 
 def walk(model: Model) -> Trace:
@@ -28,72 +36,67 @@ class _Walk:
     """The values met so far."""
 
     def __init__(self, model: Model) -> None:
-        self.model = model
-        self.opset = model.opset
-        self.wiring: Edges = edges(model.proto)
+        self.model, self.opset = model, model.opset
+        self.wiring = edges(model.proto)
         self.trace = Trace(scopes=self.wiring.scopes, constants=self.wiring.constants)
         self.values = self.trace.names
-        self.aliases: dict[Key, Key] = {}
-        self.scopes = {id(scope.graph): scope for scope in self.wiring.scopes}
-        self.given = {value.name for value in model.proto.graph.input}
-        self.imports = list(model.proto.opset_import)
-        self.sizes: dict[str, Size] = {}
+        self.inference = Inference(model.proto.opset_import)
+        self._aliases: dict[Key, Key] = {}
+        self._scopes = {id(scope.graph): scope for scope in self.wiring.scopes}
+        self._given = {value.name for value in model.proto.graph.input}
 
     def run(self) -> Trace:
-        """Walks the main graph; the outputs of the model stay as they are."""
+        """Walks the main graph; what goes in and what comes out keeps its shape."""
         main = self.wiring.scopes[0]
         for value in main.graph.input:
-            self.values[0, value.name] = self._declared(value)
-        self.graph(main)
+            kind = value.type
+            self.values[0, value.name] = (
+                self.inference.declared(value.name, kind) if kind.HasField("tensor_type") else NOTHING
+            )
+        self._graph(main)
         for value in main.graph.output:
-            found = self.lookup(main, value.name, None)
-            for axis in found.axes or ():
+            for axis in self.lookup(main, value.name, None).axes or ():
                 if axis.labels is not None:
-                    self.trace.channels.block(axis.labels, Causes.output(value.name))
+                    self.trace.channels.block(axis.labels, Cause(value.name, GRAPH_OUTPUT, "its shape must stay"))
                     self.trace.outputs.append(axis.labels)
         return self.trace
 
-    def graph(self, scope: Scope) -> None:
-        """Walks the nodes of one graph, whose inputs are known."""
+    def _graph(self, scope: Scope) -> None:
         for node in scope.graph.node:
             self._node(scope, node)
 
-    def _declared(self, value: ValueInfoProto) -> Value:
-        """A graph input: its sizes are fixed, its positions no channels."""
-        kind = value.type.tensor_type
-        if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
-            return Value(None, kind.elem_type)
-        axes = []
-        for place, dim in enumerate(kind.shape.dim):
-            size = Size(dim.dim_value) if dim.HasField("dim_value") and dim.dim_value > 0 else None
-            axes.append(Axis(size or self._named(dim.dim_param or f"{value.name}[{place}]")))
-        return Value(tuple(axes), kind.elem_type)
-
-    def _named(self, name: str) -> Size:
-        return self.sizes.setdefault(name, unknown(name))
+    def body(self, graph: GraphProto, inputs: list[Value]) -> list[Value]:
+        """Walks a subgraph with these inputs; its outputs."""
+        scope = self._scopes[id(graph)]
+        for given, value in zip(graph.input, inputs, strict=True):
+            self.values[scope.index, given.name] = value
+        self._graph(scope)
+        return [self.lookup(scope, value.name, None) for value in graph.output]
 
     def lookup(self, scope: Scope, name: str, use: tuple[int, int] | None) -> Value:
-        """The value of a name; constants are met here for the first time, or anew at every use."""
-        key = self.wiring.key(scope, name)
-        while key in self.aliases:
-            key = self.aliases[key]
+        """The value of a name. Constants with one long axis are met anew at every use, since uses may differ."""
+        key = self._resolved(self.wiring.key(scope, name))
         if key is None:
             return NOTHING
-        tensor = self.wiring.constants.get(key)
-        if tensor is None or (key[0] == 0 and name in self.given):
+        if not self._is_constant(key):
             return self.values.get(key, NOTHING)
-        if not _is_vector(tensor):
-            use = None
-        elif use is not None:
+        tensor = self.wiring.constants[key]
+        if use is not None and _is_vector(tensor):
             return self._constant(key, tensor, use)
         if key not in self.values:
             self.values[key] = self._constant(key, tensor, None)
         return self.values[key]
 
+    def _resolved(self, key: Key | None) -> Key | None:
+        while key in self._aliases:
+            key = self._aliases[key]
+        return key
+
+    def _is_constant(self, key: Key) -> bool:
+        """Constants that a caller may replace count as inputs."""
+        return key in self.wiring.constants and not (key[0] == 0 and key[1] in self._given)
+
     def _constant(self, key: Key, tensor: TensorProto, use: tuple[int, int] | None) -> Value:
-        held = None
-        if tensor.data_type in INTEGERS and elements(tensor) <= LIMIT:
-            held = of_ints(self.model.read(tensor))
         axes = []
         for place, size in enumerate(tensor.dims):
             labels = None
@@ -101,154 +104,62 @@ class _Walk:
                 labels = self.trace.channels.fresh(size)
                 self.trace.slots[int(labels[0, 0])] = Slot(*key, place, use)
             axes.append(Axis(Size(size), labels))
-        return Value(tuple(axes), tensor.data_type, held, True, tensor)
+        return Value(tuple(axes), tensor.data_type, self._held(tensor), True, tensor)
+
+    def _held(self, tensor: TensorProto) -> Contents | None:
+        limit = LIMIT if tensor.data_type in INTEGERS else 1 if tensor.data_type in FLOATS else 0
+        return of_array(self.model.read(tensor)) if elements(tensor) <= limit else None
 
     def _node(self, scope: Scope, node: NodeProto) -> None:
         number = len(self.trace.steps)
         inputs = tuple(self.lookup(scope, n, (number, i)) if n else None for i, n in enumerate(node.input))
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute if not _is_large(a)}
-        guess = self._inferred(node, inputs)
+        attributes = {a.name: _setting(a) for a in node.attribute}
+        guess = self.inference.outputs(node, inputs)
+        self.trace.steps.append(Step(number, scope, node, inputs, (), attributes))  # bodies come after it
         op = Op(self.trace, scope, node, number, self.opset, inputs, guess, attributes)
         outputs = self._ruled(op)
-        found = _contents(op)
-        if found is not None and outputs:
-            first = outputs[0]
-            axes = first.axes if first.axes is not None else tuple(Axis(Size(n)) for n in found.shape)
-            outputs[0] = Value(axes, first.kind, found, first.constant)
+        held = contents(node.op_type, inputs, attributes) if domain(node) == "" else None
+        if held is not None:
+            axes = outputs[0].axes if outputs[0].axes is not None else tuple(Axis(Size(n)) for n in held.shape)
+            outputs[0] = Value(axes, outputs[0].kind, held, outputs[0].constant, outputs[0].tensor)
         for name, value in zip(node.output, outputs, strict=False):
             if name:
                 self.values[scope.index, name] = value
-        if node.op_type == "Identity" and domain(node) == "":
-            self._alias(scope, node)
-        self.trace.steps.append(Step(number, scope, node, inputs, tuple(outputs), attributes))
+        self._alias(scope, node)
+        self.trace.steps[number] = Step(number, scope, node, inputs, tuple(outputs), attributes)
 
     def _alias(self, scope: Scope, node: NodeProto) -> None:
         """An Identity behind a constant is that constant."""
-        key = self.wiring.key(scope, node.input[0])
-        while key in self.aliases:
-            key = self.aliases[key]
-        if key is not None and key in self.wiring.constants and not (key[0] == 0 and key[1] in self.given):
-            self.aliases[scope.index, node.output[0]] = key
+        if node.op_type == "Identity" and domain(node) == "":
+            key = self._resolved(self.wiring.key(scope, node.input[0]))
+            if key is not None and self._is_constant(key):
+                self._aliases[scope.index, node.output[0]] = key
 
     def _ruled(self, op: Op) -> list[Value]:
+        kind = op.node.op_type
         plain = op.guess or [NOTHING] * len(op.node.output)
-        if domain(op.node) == "" and op.node.op_type in SHAPE_ONLY:
-            return plain
-        if domain(op.node) == "" and op.node.op_type == "Constant":
-            return [self.lookup(op.scope, op.node.output[0], None)] if _has_tensor(op) else plain
+        if domain(op.node) == "":
+            if kind == "Constant" and (op.scope.index, op.node.output[0]) in self.wiring.constants:
+                return [self.lookup(op.scope, op.node.output[0], None)]
+            if kind in UNREAD:
+                return plain
+            if kind in CONTROL:
+                return CONTROL[kind](self, op)
         table = RULES if domain(op.node) == "" else MICROSOFT if domain(op.node) == "com.microsoft" else {}
-        rule = table.get(op.node.op_type)
-        if rule is None:
-            op.block_all("is an operator that is not followed")
-            for _, body in bodies(op.node):
-                self._opaque(op, body)
-            return plain
-        return rule(op)
-
-    def _opaque(self, op: Op, body: Any) -> None:
-        """A body that is not followed blocks what it reads."""
-
-    def _inferred(self, node: NodeProto, inputs: tuple[Value | None, ...]) -> list[Value]:
-        """Outputs as onnx infers them; empty where it cannot."""
-        if any(True for _ in bodies(node)) or not defs.has(node.op_type, node.domain):
-            return []
-        try:
-            version = next(e.version for e in self.imports if e.domain in ("", "ai.onnx") or e.domain == node.domain)
-            schema = defs.get_schema(node.op_type, version, node.domain)
-            types, data = {}, {}
-            for name, value in zip(node.input, inputs, strict=True):
-                if value is not None and value.kind:
-                    types[name] = self._type(value)
-                    tensor = _data(name, value)
-                    if tensor is not None:
-                        data[name] = tensor
-            found = shape_inference.infer_node_outputs(schema, node, types, data, opset_imports=self.imports)
-        except Exception:  # what onnx cannot infer it refuses in many ways
-            return []
-        return [self._value(name, found.get(name)) for name in node.output]
-
-    def _type(self, value: Value) -> TypeProto:
-        if value.axes is None:
-            return helper.make_tensor_type_proto(value.kind, None)
-        dims: list[int | str | None] = []
-        for axis in value.axes:
-            if axis.size.known:
-                dims.append(axis.size.factor)
-            else:
-                self.sizes[str(axis.size)] = axis.size
-                dims.append(str(axis.size))
-        return helper.make_tensor_type_proto(value.kind, dims)
-
-    def _value(self, name: str, kind: TypeProto | None) -> Value:
-        if kind is None or not kind.HasField("tensor_type"):
-            return NOTHING
-        tensor = kind.tensor_type
-        if not tensor.HasField("shape"):
-            return Value(None, tensor.elem_type)
-        axes = []
-        for place, dim in enumerate(tensor.shape.dim):
-            if dim.HasField("dim_value"):
-                axes.append(Axis(Size(dim.dim_value)))
-            else:
-                axes.append(Axis(self._named(dim.dim_param or f"{name}[{place}]")))
-        return Value(tuple(axes), tensor.elem_type)
-
-
-class Causes:
-    """Reasons that name no operator."""
-
-    @staticmethod
-    def output(name: str) -> Any:
-        """The channels are those of a graph output."""
-        from onnxsqueeze.groups.channels import Cause
-
-        return Cause(name, GRAPH_OUTPUT, "its shape must stay")
+        rule = table.get(kind)
+        return control.bypass(self, op) if rule is None else rule(op)
 
 
 def _is_vector(tensor: TensorProto) -> bool:
-    """Whether at most one axis is longer than 1: such constants may differ from use to use."""
     return sum(size > 1 for size in tensor.dims) <= 1
 
 
-def _is_large(attribute: Any) -> bool:
-    return attribute.HasField("t") or attribute.HasField("g") or len(attribute.graphs) > 0
-
-
-def _has_tensor(op: Op) -> bool:
-    return any(a.name == "value" and a.HasField("t") for a in op.node.attribute)
-
-
-def _contents(op: Op) -> Any:
-    node = op.node
-    if domain(node) != "":
+def _setting(attribute: AttributeProto) -> Any:
+    """The value of an attribute; None for graphs and large tensors."""
+    if attribute.type == AttributeProto.TENSOR:
+        small = attribute.t.data_type in INTEGERS and elements(attribute.t) == 1
+        return int(numpy_helper.to_array(attribute.t).reshape(-1)[0]) if small else None
+    if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
         return None
-    if node.op_type == "Constant":
-        listed = op.attributes.get("value_ints", op.attributes.get("value_int"))
-        value = op.trace.names.get((op.scope.index, node.output[0]))
-        return of_ints(listed) if listed is not None else value.contents if value else None
-    attributes = op.attributes
-    if node.op_type == "ConstantOfShape":
-        fill = next((a.t for a in node.attribute if a.name == "value"), None)
-        if fill is None or fill.data_type not in INTEGERS:
-            return None
-        from onnx import numpy_helper
-
-        attributes = {**attributes, "value": int(numpy_helper.to_array(fill).reshape(-1)[0])}
-    return contents(node.op_type, op.inputs, attributes)
-
-
-def _data(name: str, value: Value) -> TensorProto | None:
-    """A small constant input, for onnx to infer sizes from."""
-    if value.contents is not None and all(size.known for size in value.contents.flat):
-        values = np.array([size.factor for size in value.contents.flat], np.int64).reshape(value.contents.shape)
-        return helper.make_tensor(name, value.kind or TensorProto.INT64, values.shape, values.reshape(-1).tolist())
-    tensor = value.tensor
-    if tensor is not None and bits(tensor) and elements(tensor) <= 16 and not tensor.external_data:
-        copy = TensorProto()
-        copy.CopyFrom(tensor)
-        copy.name = name
-        return copy
-    return None
-
-
-__all__ = ["GRAPH_OUTPUT", "label", "walk"]
+    value = helper.get_attribute_value(attribute)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

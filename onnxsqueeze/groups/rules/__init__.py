@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from onnxsqueeze.groups.rules import elementwise, products, recurrent, selections, shapes, statistics
+from onnxsqueeze.groups.rules import einsum, elementwise, products, recurrent, selections, shapes, statistics
 from onnxsqueeze.groups.value import Op, Value
 
 Rule = Callable[[Op], list[Value]]
@@ -36,6 +36,8 @@ RULES: dict[str, Rule] = {
     "Gather": selections.gather,
     "Pad": selections.pad,
     "Expand": selections.expand,
+    "ConstantOfShape": selections.constant_of_shape,
+    "Einsum": einsum.einsum,
     "Tile": selections.tile,
     **dict.fromkeys(
         "MaxPool AveragePool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool Resize Upsample".split(),
@@ -45,7 +47,7 @@ RULES: dict[str, Rule] = {
     "SpaceToDepth": selections.space_to_depth,
     **dict.fromkeys(
         "ReduceSum ReduceMean ReduceL1 ReduceL2 ReduceSumSquare ReduceMax ReduceMin ReduceProd ReduceLogSum "
-        "ReduceLogSumExp".split(),
+        "ReduceLogSumExp ArgMax ArgMin".split(),
         statistics.reduce,
     ),
     **dict.fromkeys("Softmax LogSoftmax Hardmax LpNormalization".split(), statistics.along),
@@ -67,5 +69,5 @@ MICROSOFT: dict[str, Rule] = {
 }
 """Operators of onnxruntime's domain com.microsoft."""
 
-SHAPE_ONLY = frozenset("Shape Size".split())
+UNREAD = frozenset("Shape Size Constant Range RandomNormal RandomUniform EyeLike".split())
 """Operators that read no values, only sizes."""

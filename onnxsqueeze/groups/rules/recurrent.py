@@ -29,8 +29,6 @@ def recurrent(op: Op) -> list[Value]:
     gates = GATES[op.node.op_type]
     for position, repeats in ((1, gates), (2, gates), (3, 2 * gates), (5, 1), (6, 1), (7, 3)):
         _hidden(op, position, hidden, repeats)
-    for value in (w, r):
-        op.block(value.axes[0] if value.axes else None, "directions")
     step, batch, directions = x.axes[0], x.axes[1], Axis(w.axes[0].size)
     shapes = [(step, directions, batch, hidden), (directions, batch, hidden), (directions, batch, hidden)]
     return [op.out(*shapes[i], position=i) for i in range(len(op.node.output))]
@@ -42,7 +40,8 @@ def _hidden(op: Op, position: int, hidden: Axis, repeats: int) -> None:
     if value is None or value.axes is None:
         return
     place = 1 if position < 5 or position == 7 else 2
-    assert hidden.labels is None or repeats * hidden.size.factor == len(hidden.labels) * repeats
+    for other in range(place):
+        op.block(value.axes[other], "is the axis of directions or of the batch")
     labels = None if hidden.labels is None else np.tile(hidden.labels, (repeats, 1))
     op.match(value.axes[place], Axis(hidden.size * Size(repeats), labels), "is tied to a state that is not followed")
     op.mark(position, place, "producer" if position in (1, 2) else "parameter")

@@ -153,15 +153,17 @@ def pad(op: Op) -> list[Value]:
         return [op.plain()]
     pads = op.setting("pads", 1)
     axes = [axis % value.ndim for axis in op.ints(3) or range(value.ndim)]
+    constant = op.attributes.get("mode", "constant") == "constant"
     result = list(value.axes)
     for i, axis in enumerate(axes):
-        if pads is None or op.attributes.get("mode", "constant") not in ("constant", b"constant"):
-            before, after = (None, None) if pads is None else (pads[i], pads[i + len(axes)])
-            if pads is None or before or after:
-                op.block(result[axis], "is padded in a way that cannot be followed")
-                result[axis] = op.free(hint=str(axis))
-        elif pads[i] or pads[i + len(axes)]:
-            result[axis] = _padded(op, result[axis], pads[i], pads[i + len(axes)])
+        before, after = (None, None) if pads is None else (pads[i], pads[i + len(axes)])
+        if before == after == 0:
+            continue
+        if constant and before is not None and after is not None:
+            result[axis] = _padded(op, result[axis], before, after)
+        else:
+            op.block(result[axis], "is padded in a way that cannot be followed")
+            result[axis] = op.free(hint=str(axis))
     return [op.out(*result)]
 
 
@@ -185,8 +187,22 @@ def expand(op: Op) -> list[Value]:
     for place in range(-ndim, 0):
         own = value.axes[place] if value.ndim >= -place else None
         size = wanted[place] if len(wanted) >= -place else Size(1)
-        result.append(own if own is not None and not own.one else Axis(size))
+        result.append(own if own is not None and not own.one else made(op, size))
     return [op.out(*result)]
+
+
+def made(op: Op, size: Size) -> Axis:
+    """An axis that is as long as a shape input says, and may get shorter."""
+    many = size.known and size.factor > 1
+    return Axis(size, op.trace.channels.fresh(size.factor) if many else None)
+
+
+def constant_of_shape(op: Op) -> list[Value]:
+    """One number everywhere."""
+    shape = op.given(0)
+    if shape is None or shape.contents is None:
+        return [op.plain()]
+    return [op.out(*(made(op, size) for size in shape.contents))]
 
 
 def tile(op: Op) -> list[Value]:
@@ -229,7 +245,7 @@ def depth_to_space(op: Op) -> list[Value]:
         return [op.plain()]
     block = op.attributes["blocksize"] ** 2
     depth = value.axes[1].size.factor // block
-    crd = op.attributes.get("mode") in ("CRD", b"CRD")
+    crd = op.attributes.get("mode") == "CRD"
     parts = split_axis(op, value.axes[1], [depth, block] if crd else [block, depth])
     channels, positions = parts if crd else parts[::-1]
     op.block(positions, "becomes a block of pixels")
