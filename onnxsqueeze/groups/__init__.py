@@ -1,7 +1,8 @@
 """Dependency groups: which channels of which tensors are the same, and can only be removed together."""
 
 from onnxsqueeze.groups.channels import Cause
-from onnxsqueeze.groups.group import Group, Groups, Member, analyse
+from onnxsqueeze.groups.find import analyse
+from onnxsqueeze.groups.group import Group, Groups, Member
 from onnxsqueeze.groups.remove import remove
 
 __all__ = ["Cause", "Group", "Groups", "Member", "analyse", "remove"]

@@ -162,6 +162,8 @@ def _each(rule: Callable[[Size | float], Size | float]) -> Callable[[Sequence[Va
 def _cast(inputs: Sequence[Value | None], attributes: dict[str, Any]) -> Contents:
     to = attributes.get("to")
     data = _of(inputs, 0)
+    if to == TensorProto.BOOL:
+        return held([Size(int(_float(v) != 0)) for v in data.flat], data.shape)
     if to in (TensorProto.INT64, TensorProto.INT32):
         return held([v if isinstance(v, Size) else Size(int(v)) for v in data.flat], data.shape)
     if to in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16) and data.size <= 1:
@@ -247,4 +249,7 @@ RULES: dict[str, Rule] = {
     "Greater": _pairwise(_numbers(lambda one, other: one > other)),
     "Equal": _pairwise(_equal),
     "Where": _where,
+    "Not": _each(lambda v: Size(int(not _int(v)))),
+    "And": _pairwise(_numbers(lambda one, other: bool(one) and bool(other))),
+    "Or": _pairwise(_numbers(lambda one, other: bool(one) or bool(other))),
 }

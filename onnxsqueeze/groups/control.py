@@ -13,6 +13,9 @@ from onnxsqueeze.model.graphs import Scope, free_names
 class Walk(Protocol):
     """What analyses graphs."""
 
+    def choose(self, op: Op) -> int:
+        """Which branch of an If to follow where their outputs differ in rank."""
+
     def body(self, graph: GraphProto, inputs: list[Value]) -> list[Value]:
         """Analyses a body with these inputs; its outputs."""
 
@@ -39,9 +42,17 @@ def _body(op: Op, name: str) -> GraphProto:
 
 
 def either(walk: Walk, op: Op) -> list[Value]:
-    """If: the outputs of both branches are the same channels."""
+    """If: the outputs of both branches are the same channels.
+
+    Where the branches' outputs have different ranks (an exported ``squeeze``), only one can suit what follows.
+    """
     one = walk.body(_body(op, "then_branch"), [])
     other = walk.body(_body(op, "else_branch"), [])
+    condition = op.ints(0)
+    if condition is not None:
+        return one if condition[0] else other
+    if any(a.axes is not None and b.axes is not None and a.ndim != b.ndim for a, b in zip(one, other, strict=True)):
+        return (one, other)[walk.choose(op)]
     return [merged(op, a, b) for a, b in zip(one, other, strict=True)]
 
 

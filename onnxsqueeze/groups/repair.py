@@ -86,15 +86,16 @@ class Repair:
             attribute.ints[:] = [old if new is None else new for old, new in zip(attribute.ints, wanted, strict=True)]
             return
         model, graph = self.groups.model, step.scope.graph
-        stem = node.output[0]
         while len(node.input) <= position:
             node.input.append("")
-        constant = _integers(graph, model.unique_name(f"{stem}.{name}"), [0 if w is None else w for w in wanted])
-        if None not in wanted:
+        stem = f"{node.output[0]}.{name}"
+        constant = _integers(graph, model.unique_name(stem), [0 if w is None else w for w in wanted])
+        if not node.input[position] or _is_constant(step, position):
             node.input[position] = constant
             return
-        mask = _integers(graph, model.unique_name(f"{stem}.{name}.fixed"), [int(w is not None) for w in wanted], True)
-        mixed = model.unique_name(f"{stem}.{name}.mixed")
+        # What was computed stays computed: shapes that onnx could not infer before might contradict declared ones.
+        mask = _integers(graph, model.unique_name(f"{stem}.fixed"), [int(w is not None) for w in wanted], True)
+        mixed = model.unique_name(f"{stem}.mixed")
         where = helper.make_node("Where", [mask, constant, node.input[position]], [mixed], name=mixed)
         node.input[position] = mixed
         self._added.append((graph, where, node))
@@ -107,6 +108,11 @@ class Repair:
                 value = self.trace.names.get((scope.index, info.name))
                 if value is not None and value.axes is not None:
                     _redeclare(info.type, [(axis.size, self._axis(axis).size) for axis in value.axes])
+
+
+def _is_constant(step: Step, position: int) -> bool:
+    value = step.inputs[position]
+    return value is not None and value.tensor is not None
 
 
 def _redeclare(kind: TypeProto, sizes: list[tuple[Size, Size]]) -> None:
@@ -146,13 +152,12 @@ def _reshape(repair: Repair, step: Step, inputs: Sequence[Value | None]) -> None
     if target_sizes(_op(repair, step, inputs)) == sizes:
         return
     wanted: list[int | None] = [size.factor if size.known else None for size in sizes]
-    zero = not step.attributes.get("allowzero")
-    if wanted.count(None) > 1 and zero:
+    if _is_constant(step, 1) or "shape" in step.attributes:
+        assert wanted.count(None) <= 1 or not step.attributes.get("allowzero")
         for place, size in enumerate(sizes):
             if wanted[place] is None and place < len(data.axes) and data.axes[place].size == size:
                 wanted[place] = 0
-    if wanted.count(None) == 1:
-        wanted[wanted.index(None)] = -1
+        wanted = [-1 if size is None else size for size in wanted]
     repair.put(step, 1, "shape", wanted)
 
 
@@ -165,14 +170,22 @@ def _expand(repair: Repair, step: Step, inputs: Sequence[Value | None]) -> None:
     data, shape, axes = inputs[0], inputs[1], _outputs(repair, step)
     if data is None or data.axes is None or shape is None or shape.contents is None or axes is None:
         return
-    wanted: list[int | None] = []
-    for place in range(-len(shape.contents), 0):
-        own = data.axes[place] if len(data.axes) >= -place else None
-        asked = shape.contents[place]
-        wrong = own is not None and own.labels is not None and asked not in (own.size, Size(1))
-        wanted.append(own.size.factor if wrong and own is not None else None)
-    if any(size is not None for size in wanted):
-        repair.put(step, 1, "shape", [s if s is not None else _known(c) for s, c in zip(wanted, shape.contents, strict=True)])
+    wanted = list[int | None](map(_known, shape.contents))
+    for place in range(-len(wanted), 0):
+        own = data.axes[place].size if len(data.axes) >= -place else Size(1)
+        asked, size = shape.contents[place], axes[place].size
+        if axes[place].labels is not None and asked != size and (asked, own) != (Size(1), size):
+            wanted[place] = size.factor
+    if wanted != list(map(_known, shape.contents)):
+        repair.put(step, 1, "shape", wanted)
+
+
+def _constant_of_shape(repair: Repair, step: Step, inputs: Sequence[Value | None]) -> None:
+    shape, axes = inputs[0], _outputs(repair, step)
+    if shape is None or shape.contents is None or axes is None or not _touched(step):
+        return
+    if [axis.size for axis in axes] != list(shape.contents):
+        repair.put(step, 0, "shape", [_known(axis.size) for axis in axes])
 
 
 def _known(size: Size) -> int | None:
@@ -291,6 +304,7 @@ def _cast(repair: Repair, step: Step, inputs: Sequence[Value | None]) -> None:
 REPAIRS: dict[str, Callable[[Repair, Step, Sequence[Value | None]], None]] = {
     "Reshape": _reshape,
     "Expand": _expand,
+    "ConstantOfShape": _constant_of_shape,
     "Slice": _slice,
     "Split": _split,
     "Gather": _gather,

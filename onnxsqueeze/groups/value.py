@@ -83,6 +83,7 @@ class Trace:
     names: dict[tuple[int, str], Value] = field(default_factory=dict)
     outputs: list[Labels] = field(default_factory=list)  # of what the model gives back
     counts: list[tuple[int, str, Labels]] = field(default_factory=list)  # step, attribute, the channels that it counts
+    choices: dict[int, int] = field(default_factory=dict)  # step of an If whose branches differ in rank: the one followed
     scopes: list[Scope] = field(default_factory=list)
     constants: dict[tuple[int, str], TensorProto] = field(default_factory=dict)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
@@ -27,20 +27,21 @@ CONTROL: dict[str, Callable[[Any, Op], list[Value]]] = {
 }
 
 
-def walk(model: Model) -> Trace:
-    """Analyses every node of the model, in order."""
-    return _Walk(model).run()
+def walk(model: Model, choices: Mapping[int, int]) -> Trace:
+    """Analyses every node of the model, in order; ``choices``: for an If (by step) the branch to follow."""
+    return _Walk(model, choices).run()
 
 
 class _Walk:
     """The values met so far."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, choices: Mapping[int, int]) -> None:
         self.model, self.opset = model, model.opset
         self.wiring = edges(model.proto)
         self.trace = Trace(scopes=self.wiring.scopes, constants=self.wiring.constants)
         self.values = self.trace.names
         self.inference = Inference(model.proto.opset_import)
+        self._choices = choices
         self._aliases: dict[Key, Key] = {}
         self._scopes = {id(scope.graph): scope for scope in self.wiring.scopes}
         self._given = {value.name for value in model.proto.graph.input}
@@ -64,6 +65,12 @@ class _Walk:
     def _graph(self, scope: Scope) -> None:
         for node in scope.graph.node:
             self._node(scope, node)
+
+    def choose(self, op: Op) -> int:
+        """Which branch of an If to follow where their outputs differ in rank."""
+        branch = self._choices.get(op.number, 0)
+        self.trace.choices[op.number] = branch
+        return branch
 
     def body(self, graph: GraphProto, inputs: list[Value]) -> list[Value]:
         """Walks a subgraph with these inputs; its outputs."""
