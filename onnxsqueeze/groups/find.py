@@ -61,9 +61,8 @@ class _Finder:
         order = np.argsort(self._group_of, kind="stable")
         starts = np.searchsorted(self._group_of[order], np.arange(len(slots) + 1))
         number = 0
-        for key in sorted(slots, key=lambda key: min(slots[key])):
-            if all(role == "parameter" for _, role, _ in slots[key]):
-                continue
+        made = [key for key, found in slots.items() if any(role != "parameter" for _, role, _ in found)]
+        for key in sorted(made, key=lambda key: min(slots[key])):
             units = order[starts[key] : starts[key + 1]]
             members = [self._member(slot, role, steps, units) for slot, role, steps in slots[key]]
             first = next((m for m in members if m.role == "producer"), members[0])
