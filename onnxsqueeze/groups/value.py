@@ -171,7 +171,8 @@ class Op:
         for axis in axes:
             if axis.one:
                 self.block(axis, "is cut down to one channel")
-        return Value(tuple(axes), guess.kind, constant=constant)
+        kind = guess.kind or next((v.kind for v in self.inputs if v is not None), guess.kind)
+        return Value(tuple(axes), kind, constant=constant)
 
     def free(self, size: Size | None = None, hint: str = "") -> Axis:
         """An axis without channels."""

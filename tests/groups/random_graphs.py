@@ -64,7 +64,7 @@ def conv(m: Maker, x: str, c: int) -> tuple[str, int]:
 
 
 def grouped(m: Maker, x: str, c: int) -> tuple[str, int]:
-    groups = (2, 4)[m.pick(2)]
+    groups = next(n for n in ((2, 4)[m.pick(2)], 3, 1) if c % n == 0)
     out = groups * (2 + m.pick(4))
     return m.add("Conv", x, m.weight(out, c // groups, 3, 3), m.weight(out), pads=[1] * 4, group=groups), out
 
@@ -75,7 +75,7 @@ def depthwise(m: Maker, x: str, c: int) -> tuple[str, int]:
 
 
 def transposed(m: Maker, x: str, c: int) -> tuple[str, int]:
-    groups = (1, 2)[m.pick(2)]
+    groups = 2 if m.pick(2) and c % 2 == 0 else 1
     weight = m.weight(c, 8 // groups, 3, 3)
     return m.add("ConvTranspose", x, weight, m.weight(8), pads=[1] * 4, group=groups), 8
 
@@ -90,6 +90,8 @@ def instance(m: Maker, x: str, c: int) -> tuple[str, int]:
 
 
 def group_norm(m: Maker, x: str, c: int) -> tuple[str, int]:
+    if c % 2:
+        return x, c
     return m.add("GroupNormalization", x, m.weight(c, low=0.5), m.weight(c), num_groups=2, epsilon=1e-3), c
 
 
