@@ -8,7 +8,6 @@ dimensions has k = 2: position 65 of 384 goes with head 1, and with dimension 1 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -226,12 +225,3 @@ def _distinct(terms: Labels) -> Labels:
     rows = _left(rows)
     width = max(1, int((rows != NONE).sum(axis=1).max(initial=0)))
     return rows[:, :width]
-
-
-def keep_none(labels: Labels | None, removed: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
-    """Mask (True = keep) of an axis, given for each atom whether it is removed."""
-    if labels is None:
-        return None
-    gone = np.append(removed, False)[labels]
-    mask: npt.NDArray[np.bool_] = ~gone.any(axis=1)
-    return mask

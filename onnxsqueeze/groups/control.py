@@ -38,7 +38,8 @@ def _bodies(op: Op) -> list[GraphProto]:
 
 
 def _body(op: Op, name: str) -> GraphProto:
-    return next(a.g for a in op.node.attribute if a.name == name)
+    body: GraphProto = next(a.g for a in op.node.attribute if a.name == name)
+    return body
 
 
 def either(walk: Walk, op: Op) -> list[Value]:
@@ -130,7 +131,10 @@ def scan(walk: Walk, op: Op) -> list[Value]:
     outputs = walk.body(_body(op, "body"), [*inside, *slices])
     ends = [_close(op, value, outputs[i], i) for i, value in enumerate(states)]
     places = op.attributes.get("scan_output_axes") or [0] * (len(outputs) - count)
-    return [*ends, *(_collected(op, v, i, place) for i, (v, place) in enumerate(zip(outputs[count:], places, strict=True)))]
+    return [
+        *ends,
+        *(_collected(op, v, i, place) for i, (v, place) in enumerate(zip(outputs[count:], places, strict=True))),
+    ]
 
 
 def _turn(op: Op, value: Value, axis: int) -> Value:
@@ -140,4 +144,3 @@ def _turn(op: Op, value: Value, axis: int) -> Value:
     axis %= value.ndim
     op.block(value.axes[axis], "is read position by position")
     return Value((*value.axes[:axis], *value.axes[axis + 1 :]), value.kind)
-

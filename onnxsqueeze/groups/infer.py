@@ -85,5 +85,3 @@ def _data(name: str, value: Value) -> TensorProto | None:
         copy.name = name
         return copy
     return None
-
-

@@ -70,12 +70,13 @@ class Gone:
 
     def __init__(self, groups: Groups, removed: Mask) -> None:
         terms = groups.solution.terms
-        self._gone = np.append(np.append(removed, False)[terms].any(axis=1), False)
+        gone: Mask = np.append(removed, False)[terms].any(axis=1).reshape(-1)
+        self._gone = np.append(gone, False)
 
     def keep(self, labels: Labels) -> Mask:
         """Mask (True = keep) of the positions of an axis."""
-        mask: Mask = ~self._gone[labels].any(axis=1)
-        return mask
+        gone: Mask = self._gone[labels].any(axis=1).reshape(-1)
+        return ~gone
 
 
 def _slices(groups: Groups, gone: Gone) -> dict[Place, dict[tuple[int, int] | None, dict[int, Mask]]]:

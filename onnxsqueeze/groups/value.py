@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from onnx import NodeProto, TensorProto
 
@@ -13,7 +12,7 @@ from onnxsqueeze.groups.channels import Cause, Channels, Labels
 from onnxsqueeze.groups.sizes import Size, unknown
 from onnxsqueeze.model.graphs import Scope, label
 
-Contents = npt.NDArray[np.object_]  # of Size, or of float
+Contents = npt.NDArray[Any]  # objects: Size, or float
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +82,7 @@ class Trace:
     names: dict[tuple[int, str], Value] = field(default_factory=dict)
     outputs: list[Labels] = field(default_factory=list)  # of what the model gives back
     counts: list[tuple[int, str, Labels]] = field(default_factory=list)  # step, attribute, the channels that it counts
-    choices: dict[int, int] = field(default_factory=dict)  # step of an If whose branches differ in rank: the one followed
+    choices: dict[int, int] = field(default_factory=dict)  # steps of Ifs whose branches differ in rank: those followed
     scopes: list[Scope] = field(default_factory=list)
     constants: dict[tuple[int, str], TensorProto] = field(default_factory=dict)
 
@@ -112,11 +111,10 @@ class Op:
     def ints(self, position: int) -> list[int] | None:
         """The values of an integer input, where they are known."""
         value = self.given(position)
-        if value is None or value.contents is None or not all(
-            isinstance(size, Size) and size.known for size in value.contents.flat
-        ):
+        held = None if value is None else value.contents
+        if held is None or not all(isinstance(size, Size) and size.known for size in held.flat):
             return None
-        return [size.factor for size in value.contents.flat]
+        return [size.factor for size in held.flat]
 
     def setting(self, name: str, position: int) -> list[int] | None:
         """What is an attribute in older opsets and an input in newer ones."""

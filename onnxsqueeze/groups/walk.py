@@ -158,7 +158,7 @@ class _Walk:
 
 
 def _is_vector(tensor: TensorProto) -> bool:
-    return sum(size > 1 for size in tensor.dims) <= 1
+    return len([size for size in tensor.dims if size > 1]) <= 1
 
 
 def _setting(attribute: AttributeProto) -> Any:

@@ -312,7 +312,10 @@ def scanned(m: Maker, x: str, c: int) -> tuple[str, int]:
     inner = Maker(m.pick)
     inner._count = 5000 + m._count
     state, slice_ = m.name("state"), m.name("slice")
-    a, b = inner.add("MatMul", slice_, inner.weight(c, hidden)), inner.add("MatMul", state, inner.weight(hidden, hidden))
+    a, b = (
+        inner.add("MatMul", slice_, inner.weight(c, hidden)),
+        inner.add("MatMul", state, inner.weight(hidden, hidden)),
+    )
     new = inner.add("Tanh", inner.add("Add", a, b))
     out = inner.add("Identity", new)
     kind = TensorProto.FLOAT

@@ -31,7 +31,9 @@ def feeds(name: str, session: onnxruntime.InferenceSession) -> list[Feed]:
     """Honest inputs of different sizes, where sizes are free."""
     found = sample_inputs(name, 2, 0)[:2]
     first = found[0]
-    free = {i.name: [axis for axis, size in enumerate(i.shape) if not isinstance(size, int)] for i in session.get_inputs()}
+    free = {
+        i.name: [axis for axis, size in enumerate(i.shape) if not isinstance(size, int)] for i in session.get_inputs()
+    }
     if name in ("ppocr-det",):
         found.append({"x": first["x"][:, :, :320, :256]})
     elif name in ("ppocr-rec",):

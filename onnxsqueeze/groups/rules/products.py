@@ -148,6 +148,6 @@ def _batch(op: Op, a: Value, b: Value) -> list[Axis]:
                 op.mark(position, len(front) + place, "parameter")
         wide = [axis for axis in met if not axis.one]
         if len(wide) == 2:
-            op.match(*wide)
+            op.match(wide[0], wide[1])
         result.append(next((axis for axis in wide if axis.labels is not None), (wide or met)[0]))
     return result
