@@ -60,9 +60,8 @@ class _Finder:
         flows, reduced = self._flows(), self._reduced()
         order = np.argsort(self._group_of, kind="stable")
         starts = np.searchsorted(self._group_of[order], np.arange(len(slots) + 1))
-        number = 0
         made = [key for key, found in slots.items() if any(role != "parameter" for _, role, _ in found)]
-        for key in sorted(made, key=lambda key: min(slots[key])):
+        for number, key in enumerate(sorted(made, key=lambda key: min(slots[key]))):
             units = order[starts[key] : starts[key + 1]]
             members = [self._member(slot, role, steps, units) for slot, role, steps in slots[key]]
             first = next((m for m in members if m.role == "producer"), members[0])
@@ -78,7 +77,6 @@ class _Finder:
                 tuple(flows.get(key, ())),
                 tuple(reduced.get(key, ())),
             )
-            number += 1
 
     def _units(self, labels: Labels) -> Places:
         units = np.unique(self.solution.terms[labels[labels != NONE]])

@@ -42,7 +42,7 @@ def check(model: onnx.ModelProto, seed: int, ratio: float) -> int:
     groups = analyse(view)
     kept = {}
     for group in groups.removable:
-        gone = int(round(ratio * group.width)) if ratio else int(rng.integers(0, group.width))
+        gone = round(ratio * group.width) if ratio else int(rng.integers(0, group.width))
         kept[group.id] = np.sort(rng.permutation(group.width)[: max(1, group.width - gone)])
     expected = run(masked(model, kept).proto)
     removed = remove(groups, kept)
