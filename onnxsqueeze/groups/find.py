@@ -31,7 +31,7 @@ def analyse(model: Model) -> Groups:
 
 
 def _analyse(model: Model, choices: dict[int, int]) -> Groups:
-    trace = walk(model, choices)
+    trace = walk(model, choices, {})
     solution = trace.channels.solve()
     return Groups(model, trace, solution, tuple(_Finder(trace, solution).groups()))
 

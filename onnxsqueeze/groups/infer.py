@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from onnx import NodeProto, OperatorSetIdProto, TensorProto, TypeProto, defs, helper, shape_inference
 
@@ -17,10 +17,10 @@ SMALL = 16  # elements of a constant that sizes may follow from
 class Inference:
     """Asks onnx node by node; unknown sizes keep their names."""
 
-    def __init__(self, imports: Iterable[OperatorSetIdProto]) -> None:
+    def __init__(self, imports: Iterable[OperatorSetIdProto], sizes: Mapping[str, int]) -> None:
         self._imports = list(imports)
         self._versions = {"" if e.domain == "ai.onnx" else e.domain: e.version for e in self._imports}
-        self._sizes: dict[str, Size] = {}
+        self._sizes = {name: Size(size) for name, size in sizes.items()}
 
     def named(self, name: str) -> Size:
         """The size that a name stands for."""

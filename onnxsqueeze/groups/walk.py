@@ -27,20 +27,23 @@ CONTROL: dict[str, Callable[[Any, Op], list[Value]]] = {
 }
 
 
-def walk(model: Model, choices: Mapping[int, int]) -> Trace:
-    """Analyses every node of the model, in order; ``choices``: for an If (by step) the branch to follow."""
-    return _Walk(model, choices).run()
+def walk(model: Model, choices: Mapping[int, int], sizes: Mapping[str, int]) -> Trace:
+    """Analyses every node of the model, in order.
+
+    ``choices``: for an If (by step) the branch to follow; ``sizes``: of free axes, by name or as ``input[axis]``.
+    """
+    return _Walk(model, choices, sizes).run()
 
 
 class _Walk:
     """The values met so far."""
 
-    def __init__(self, model: Model, choices: Mapping[int, int]) -> None:
+    def __init__(self, model: Model, choices: Mapping[int, int], sizes: Mapping[str, int]) -> None:
         self.model, self.opset = model, model.opset
         self.wiring = edges(model.proto)
         self.trace = Trace(scopes=self.wiring.scopes, constants=self.wiring.constants)
         self.values = self.trace.names
-        self.inference = Inference(model.proto.opset_import)
+        self.inference = Inference(model.proto.opset_import, sizes)
         self._choices = choices
         self._aliases: dict[Key, Key] = {}
         self._scopes = {id(scope.graph): scope for scope in self.wiring.scopes}

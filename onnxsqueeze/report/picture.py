@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from colorsys import hls_to_rgb
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
@@ -36,7 +37,7 @@ def picture(groups: Groups, title: str) -> str:
     steps = [step for step in groups.trace.steps if step.number in of_step]
     edges = _edges(groups, steps)
     boxes = _placed(steps, edges)
-    right = max((box.x for box in boxes.values()), default=0) + WIDE + 2 * MARGIN + LEGEND
+    right = max((box.x for box in boxes.values()), default=LEGEND) + WIDE + 2 * MARGIN
     bottom = max([box.y + HIGH for box in boxes.values()] + [ROW * (len(groups) + 2)]) + 2 * MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{right:.0f}" height="{bottom:.0f}" '
@@ -52,7 +53,10 @@ def picture(groups: Groups, title: str) -> str:
 
 def colour(group: Group) -> str:
     """A colour of its own for each group, by the golden angle; grey where it is blocked."""
-    return f"hsl({group.id * 137.508 % 360:.0f},70%,55%)" if group.removable else "#bbb"
+    if not group.removable:
+        return "#bbbbbb"
+    parts = hls_to_rgb(group.id * 137.508 % 360 / 360, 0.55, 0.7)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
 
 
 def _edges(groups: Groups, steps: list[Step]) -> list[tuple[int, int]]:
