@@ -34,9 +34,7 @@ class Candidate:
         return min(max(steps, 1) * self.multiple, width)
 
 
-def candidates(
-    groups: Groups, saliencies: Mapping[int, Saliency], multiple: int, minimum: int
-) -> list[Candidate]:
+def candidates(groups: Groups, saliencies: Mapping[int, Saliency], multiple: int, minimum: int) -> list[Candidate]:
     """The groups that are wide enough to lose channels."""
     sharing = _sharing(groups)
     found = []
@@ -121,7 +119,11 @@ def removed_units(groups: Groups, kept: Mapping[int, npt.NDArray[np.int64]]) -> 
 
 
 def searched(
-    totals: Totals, found: list[Candidate], count: Callable[[float], Counts], macs: float | None, parameters: float | None
+    totals: Totals,
+    found: list[Candidate],
+    count: Callable[[float], Counts],
+    macs: float | None,
+    parameters: float | None,
 ) -> tuple[Counts, float, float]:
     """The smallest ratio that removes these shares of MACs and parameters; the counts, and the shares removed."""
 

@@ -84,7 +84,9 @@ class Channels:
             return count(self.ratio)
         if self.macs is None and self.parameters is None:
             return choice.bounded(found, self.error)
-        shapes = {name: np.shape(value) for name, value in context.calibration[0].items()} if context.calibration else {}
+        shapes = (
+            {name: np.shape(value) for name, value in context.calibration[0].items()} if context.calibration else {}
+        )
         work = totals(groups, measured(groups.model.proto, shapes))
         counts, macs, parameters = choice.searched(work, found, count, self.macs, self.parameters)
         for name, wanted, reached in (("macs", self.macs, macs), ("parameters", self.parameters, parameters)):
