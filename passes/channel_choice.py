@@ -34,14 +34,13 @@ class Candidate:
         return min(max(steps, 1) * self.multiple, width)
 
 
-def candidates(groups: Groups, saliencies: Mapping[int, Saliency], multiple: int, minimum: int) -> list[Candidate]:
-    """The groups that are wide enough to lose channels."""
+def candidates(groups: Groups, saliencies: Mapping[int, Saliency], multiple: int) -> list[Candidate]:
+    """The groups for which there is a saliency."""
     sharing = _sharing(groups)
-    found = []
-    for group in groups.removable:
-        if group.width >= minimum and group.id in saliencies:
-            found.append(Candidate(group, saliencies[group.id], _multiple(group, multiple), sharing[group.id]))
-    return found
+    return [
+        Candidate(groups[number], saliency, _multiple(groups[number], multiple), sharing[number])
+        for number, saliency in saliencies.items()
+    ]
 
 
 def _multiple(group: Group, multiple: int) -> int:

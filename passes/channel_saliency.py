@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnxsqueeze.groups import Group, Groups, Member
 from onnxsqueeze.encode.indices import row_chunks
+from onnxsqueeze.groups import Group, Groups, Member
 
 Saliency = npt.NDArray[np.float64]  # [width]; higher = keep
 
