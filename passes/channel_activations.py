@@ -150,9 +150,7 @@ def _run(session: Any, names: Sequence[str], feed: Mapping[str, Any]) -> list[Ar
     try:
         found: list[Array] = session.run(list(names), dict(feed))
     except Exception as error:
-        raise PassError(
-            f"onnxruntime does not run the model on the calibration inputs: {_first_line(error)}"
-        ) from error
+        raise PassError(f"onnxruntime does not run the calibration inputs: {_first_line(error)}") from error
     return found
 
 
