@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxsqueeze.groups import Group, Groups
+from onnxsqueeze.groups.remove import removed_units
 from onnxsqueeze.groups.work import Totals
 from onnxsqueeze.passes.channel_saliency import Saliency
 
@@ -106,15 +107,6 @@ def chosen(found: list[Candidate], counts: Counts) -> dict[int, npt.NDArray[np.i
             order = np.argsort(-c.saliency, kind="stable")[:count]
             kept[c.group.id] = np.sort(order)
     return kept
-
-
-def removed_units(groups: Groups, kept: Mapping[int, npt.NDArray[np.int64]]) -> npt.NDArray[np.bool_]:
-    """Mask over all units of the analysis."""
-    removed = np.zeros(groups.solution.units, bool)
-    for number, units in kept.items():
-        removed[groups[number].units] = True
-        removed[groups[number].units[units]] = False
-    return removed
 
 
 def searched(

@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxsqueeze.errors import PassError
 from onnxsqueeze.groups import Group, Groups, analyse, remove
-from onnxsqueeze.groups.remove import Gone
+from onnxsqueeze.groups.remove import Gone, removed_units
 from onnxsqueeze.groups.work import measured, totals
 from onnxsqueeze.passes import channel_choice as choice
 from onnxsqueeze.passes.bounds import choices, in_range
@@ -30,10 +30,10 @@ class Channels:
     """Removes channels of dependency groups. With `ratio`: that share of every group, or of all with `scope` global.
 
     With `macs` or `parameters`: until that share of them is gone. Without any: what keeps the lost share of each
-    group's energy within `error`. `saliency`: energy, l1, l2, lp (of `norm`), bn-scale, median, random; with calibration
-    inputs activation or apoz. `compensate`: none, mean or least-squares over calibration inputs; auto: least-squares
-    where there are some. Widths are multiples of `multiple` where groups are wide enough; groups under `minimum` are
-    left alone, and `floor` of each stays. Channels of graph inputs and outputs always stay.
+    group's energy within `error`. `saliency`: energy, l1, l2, lp (of `norm`), bn-scale, median, random; with
+    calibration inputs activation or apoz. `compensate`: none, mean or least-squares over calibration inputs; auto:
+    least-squares where there are some. Widths are multiples of `multiple` where groups are wide enough; groups under
+    `minimum` are left alone, and `floor` of each stays. Channels of graph inputs and outputs always stay.
     """
 
     ratio: float | None = None
@@ -70,7 +70,7 @@ class Channels:
         kept = choice.chosen(candidates, self._counts(groups, candidates, context))
         if data is None or self.compensate == "none":
             return remove(groups, kept)
-        gone = Gone(groups, choice.removed_units(groups, kept))
+        gone = Gone(groups, removed_units(groups, kept))
         readings = [reading for number in kept for reading in data.readings[number]]
         shifts = compensate(groups, gone, readings, data.moments, self.compensate != "mean")
         count = remove(groups, kept)
