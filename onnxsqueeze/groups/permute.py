@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -17,8 +17,11 @@ def permutable(groups: Groups) -> list[Group]:
     """The groups whose units may change places.
 
     They may where every axis on the way holds all units of the group, each as often as the others, or none of them.
+    Units of several positions that are picked by number (Gather) may not: their positions could be mixed up.
     """
-    partial: set[int] = set()
+    fixed: set[int] = set()
+    several: set[int] = set()
+    picked: set[int] = set()
     of_unit = np.full(groups.solution.units + 1, NONE, np.int64)
     for group in groups:
         of_unit[group.units] = group.id
@@ -26,23 +29,26 @@ def permutable(groups: Groups) -> list[Group]:
     for step in groups.trace.steps:
         for value in (*step.inputs, *step.outputs):
             for axis in (value.axes or ()) if value is not None else ():
-                if axis.labels is not None and id(axis.labels) not in seen:
-                    seen.add(id(axis.labels))
-                    partial |= _partial(groups, axis.labels, of_unit)
-    return [group for group in groups.removable if group.id not in partial]
+                if axis.labels is None or (id(axis.labels) in seen and step.node.op_type != "Gather"):
+                    continue
+                seen.add(id(axis.labels))
+                for number, most, least in _counts(groups, axis.labels, of_unit):
+                    fixed |= {number} if most != least else set()
+                    several |= {number} if most > 1 else set()
+                    picked |= {number} if step.node.op_type == "Gather" else set()
+    fixed |= several & picked
+    return [group for group in groups.removable if group.id not in fixed]
 
 
-def _partial(groups: Groups, labels: Labels, of_unit: Places) -> set[int]:
-    """The groups of which an axis holds some units more often than others."""
+def _counts(groups: Groups, labels: Labels, of_unit: Places) -> Iterator[tuple[int, int, int]]:
+    """For each group in an axis how often its units lie there: at most, and at least."""
     units = groups.solution.terms[labels[labels != NONE]]
     units, counts = np.unique(units[units != NONE], return_counts=True)
-    found: set[int] = set()
     for number in np.unique(of_unit[units]):
         if number != NONE:
             own = counts[of_unit[units] == number]
-            if len(own) != groups[number].width or own.min() != own.max():
-                found.add(int(number))
-    return found
+            whole = len(own) == groups[number].width
+            yield int(number), int(own.max()), int(own.min()) if whole else 0
 
 
 def permute(groups: Groups, orders: Mapping[int, Order]) -> int:
