@@ -75,17 +75,21 @@ def uniform(found: list[Candidate], ratio: float) -> Counts:
 
 
 def ranked(found: list[Candidate], ratio: float, floor: float) -> Counts:
-    """The least salient channels of all groups together; saliency counts over its group's mean."""
+    """The least salient channels of all groups together; saliency counts over its group's mean.
+
+    Of channels that are as salient as each other, all groups lose the same share.
+    """
     if not found:
         return {}
-    normal = [c.saliency / max(float(c.saliency.mean()), 1e-30) for c in found]
-    pooled = np.sort(np.concatenate(normal))
-    limit = pooled[min(int(ratio * len(pooled)), len(pooled) - 1)] if ratio > 0 else -np.inf
-    counts = {}
-    for c, saliency in zip(found, normal, strict=True):
-        width = c.group.width
-        counts[c.group.id] = c.counts(max(float((saliency >= limit).sum()), floor * width))
-    return counts
+    normal = np.concatenate([c.saliency / max(float(c.saliency.mean()), 1e-30) for c in found])
+    within = np.concatenate([np.argsort(np.argsort(c.saliency, kind="stable")) / c.group.width for c in found])
+    owner = np.repeat(np.arange(len(found)), [c.group.width for c in found])
+    gone = np.lexsort((within, normal))[: int(ratio * len(normal))]
+    lost = np.bincount(owner[gone], minlength=len(found))
+    return {
+        c.group.id: c.counts(max(float(c.group.width - count), floor * c.group.width))
+        for c, count in zip(found, lost.tolist(), strict=True)
+    }
 
 
 def bounded(found: list[Candidate], error: float) -> Counts:

@@ -107,6 +107,9 @@ class Channels:
             return count(self.ratio)
         if self.macs is None and self.parameters is None:
             return choice.bounded(found, self.error)
+        if not found:
+            context.notes("channels: no group of channels can be made smaller")
+            return {}
         feed = context.calibration[0] if context.calibration else {}
         shapes = {name: np.shape(value) for name, value in feed.items()}
         work = totals(groups, measured(groups.model.proto, shapes))
