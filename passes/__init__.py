@@ -2,11 +2,18 @@
 
 from typing import Any
 
+from onnxsqueeze.passes.channels import Channels
 from onnxsqueeze.passes.fold import Fold
 from onnxsqueeze.passes.huffman import Huffman
 from onnxsqueeze.passes.prune import Prune
 from onnxsqueeze.passes.share import Share
 
-PASSES: dict[str, type[Any]] = {"fold": Fold, "prune": Prune, "share": Share, "huffman": Huffman}
+PASSES: dict[str, type[Any]] = {
+    "fold": Fold,
+    "channels": Channels,
+    "prune": Prune,
+    "share": Share,
+    "huffman": Huffman,
+}
 
 DEFAULT = "fold,share,huffman"

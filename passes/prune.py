@@ -11,6 +11,7 @@ import numpy.typing as npt
 from onnxsqueeze.encode import Note, Pattern
 from onnxsqueeze.passes import granularity as grain
 from onnxsqueeze.passes.bounds import channel_squares, choices, error_bounds, in_range, packable
+from onnxsqueeze.passes.permutation import rearrange
 from onnxsqueeze.runtime import native
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ class Prune:
 
     `granularity`: element, row (output neuron), column, kernel, vector, filter, block(BxC), or N:M along the reduction
     axis. `norm`: p of the group's Lp norm. `scope`: uniform, or global (one threshold on saliency over each tensor's
-    root mean square). Depthwise convolutions and tensors under `minimum` elements are left alone, except by `error`;
-    the first and the last layer get half the sparsity, and no N:M.
+    root mean square). `permute`: before N:M, puts channels in an order that keeps more magnitude. Depthwise
+    convolutions and tensors under `minimum` elements are left alone, except by `error`; the first and the last layer
+    get half the sparsity, and no N:M.
     """
 
     sparsity: float | None = None
@@ -39,6 +41,7 @@ class Prune:
     norm: float = 1.0
     scope: str = "uniform"
     minimum: int = 1024
+    permute: bool = False
 
     def __post_init__(self) -> None:
         in_range("sparsity", self.sparsity, 0, 1)
@@ -48,16 +51,30 @@ class Prune:
         choices("scope", self.scope, ("uniform", "global"))
         if grain.parse(self.granularity).pattern and self.sparsity is not None:
             raise ValueError("sparsity follows from an N:M granularity; give one of the two")
+        if self.permute and grain.parse(self.granularity).pattern is None:
+            raise ValueError("permute needs an N:M granularity such as 2:4")
 
     def __call__(self, model: Model, context: Context) -> int:
+        jobs = self._jobs(model, context)
+        moved = self._permuted(model, jobs, context) if self.permute else 0
+        jobs = self._jobs(model, context) if moved else jobs
+        changed = context.each("prune", self._prune, jobs, lambda job: job[0].name)
+        return moved + sum(changed)
+
+    def _jobs(self, model: Model, context: Context) -> list[tuple[Weight, float]]:
+        """The weights that lose something, each with its target."""
         weights = packable(model, self.minimum, context)
-        explicit = self.sparsity is not None or grain.parse(self.granularity).pattern is not None
-        if explicit:
+        if self.sparsity is not None or grain.parse(self.granularity).pattern is not None:
             weights = [w for w in weights if not _is_depthwise(w)]
         targets = self._targets(weights, context)
-        jobs = [(w, t) for w, t in zip(weights, targets, strict=True) if t > 0]
-        changed = context.each("prune", self._prune, jobs, lambda job: job[0].name)
-        return sum(changed)
+        return [(w, t) for w, t in zip(weights, targets, strict=True) if t > 0]
+
+    def _permuted(self, model: Model, jobs: list[tuple[Weight, float]], context: Context) -> int:
+        """Groups whose channels were put in another order."""
+        pattern = grain.parse(self.granularity).pattern
+        assert pattern is not None
+        found = [model.find(weight.name) for weight, _ in jobs]
+        return rearrange(model, {(item.scope.index, item.local) for item in found}, *pattern, context)
 
     def _targets(self, weights: list[Weight], context: Context) -> list[float]:
         """Per weight: its sparsity or, without `sparsity`, its error bound; for N:M 1 where it applies."""
