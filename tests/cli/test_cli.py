@@ -79,7 +79,7 @@ def test_inline_leaves_no_local_functions(folder: Path, packed: Path) -> None:
 def test_passes_and_zoo_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["passes", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert [entry["name"] for entry in listed] == ["fold", "prune", "share", "huffman"]
+    assert [entry["name"] for entry in listed] == ["fold", "channels", "prune", "share", "huffman"]
     assert all(entry["summary"] and entry["options"] for entry in listed)
     assert main(["zoo"]) == 0
     assert "ppocr-rec" in capsys.readouterr().out

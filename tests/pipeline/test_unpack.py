@@ -25,7 +25,10 @@ def nested() -> onnx.ModelProto:
 
     then = helper.make_graph([helper.make_node("MatMul", ["s1", "c"], ["t"])], "then", [], [floats("t")], weights[2:])
     otherwise = helper.make_graph([helper.make_node("Neg", ["s1"], ["e"])], "else", [], [floats("e")])
-    flag, number = (helper.make_tensor_value_info("go", TensorProto.BOOL, []), helper.make_tensor_value_info("i", 7, []))
+    flag, number = (
+        helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+        helper.make_tensor_value_info("i", 7, []),
+    )
     body = helper.make_graph(
         [
             helper.make_node("MatMul", ["s0", "b"], ["s1"]),
