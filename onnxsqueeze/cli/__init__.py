@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from onnxsqueeze.pipeline.interrupts import interruptible
     from onnxsqueeze.pipeline.staging import sweep
 
+    _open_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # names in models hold any character, terminals do not
@@ -41,6 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # just before or after the work
         _say("interrupted")
         return 130
+
+
+def _open_closed() -> None:
+    """Where the caller has closed standard streams, no file of ours may come in their place."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(handle)
+    sys.stdout, sys.stderr = sys.stdout or os.fdopen(1, "w"), sys.stderr or os.fdopen(2, "w")
 
 
 def _parse(given: list[str]) -> Command:
@@ -59,7 +68,6 @@ def _guarded(command: Command) -> int:
         warnings.simplefilter("ignore")  # what libraries have to say to developers
     try:
         command.run()
-        sys.stdout.flush()
         return 0
     except BrokenPipeError:  # the reader of our output has gone, as in `onnxsqueeze zoo | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from onnxsqueeze.errors import SqueezeError
+
 
 @dataclass(frozen=True)
 class Command:
@@ -64,11 +66,17 @@ def bars(options: argparse.Namespace) -> Any:
 
 def show(options: argparse.Namespace, told: Callable[[], Any], draw: Callable[[Any], None]) -> None:
     """Prints facts as JSON or as tables, or nothing."""
-    if options.json:
-        from onnxsqueeze.report.facts import plain
+    try:
+        if options.json:
+            from onnxsqueeze.report.facts import plain
 
-        print(json.dumps(plain(told()), indent=2, allow_nan=False))
-    elif not options.quiet:
-        from rich.console import Console
+            print(json.dumps(plain(told()), indent=2, allow_nan=False))
+        elif not options.quiet:
+            from onnxsqueeze.report.tables import Screen
 
-        draw(Console(width=None if sys.stdout.isatty() else 120))
+            draw(Screen(width=None if sys.stdout.isatty() else 120))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise SqueezeError(f"the work is done, but cannot be told of on stdout: {error.strerror or error}") from error

@@ -25,7 +25,7 @@ def command(arguments: Sequence[str]) -> Command:
         show(
             options,
             lambda: unpacked.facts(),
-            lambda console: console.print(unpacked.sentence(), markup=False, highlight=False, soft_wrap=True),
+            lambda console: console.print(unpacked.sentence(), soft_wrap=True),
         )
 
     return Command(options, run)

@@ -60,7 +60,9 @@ class UnpackedFile:
     def sentence(self) -> str:
         """One line for people."""
         sizes = f"{self.nbytes_before:,} → {self.nbytes_after:,} bytes"
-        return f"{self.source}: {self.tensors} weights unpacked, {sizes} → {self.output}"
+        return (
+            f"{self.source}: {self.tensors} weight{'' if self.tensors == 1 else 's'} unpacked, {sizes} → {self.output}"
+        )
 
 
 def check_version(model: Model) -> None:

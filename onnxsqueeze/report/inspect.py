@@ -12,6 +12,8 @@ from onnxsqueeze.report import stored
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from onnxsqueeze.model.weights import Use
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -51,7 +53,7 @@ def listing(file: str) -> Listing:
         rows.append(
             Row(
                 weight.name,
-                ", ".join(sorted({f"{u.op_type} {u.node}" for u in weight.uses})) or "nothing",
+                ", ".join(sorted({_user(use) for use in weight.uses})) or "nothing",
                 weight.role,
                 weight.shape,
                 str(weight.dtype),
@@ -66,6 +68,11 @@ def listing(file: str) -> Listing:
     return Listing(str(found.path), found.nbytes, found.opset, found.passes, found.inlined, tuple(rows))
 
 
+def _user(use: Use) -> str:
+    """The operator and name of a node; nodes without a name have a label that begins with their operator."""
+    return use.node if use.node.startswith(f"{use.op_type} -> ") else f"{use.op_type} {use.node}"
+
+
 def facts(found: Listing) -> dict[str, Any]:
     """The listing, ready for JSON."""
     return dataclasses.asdict(found)
@@ -73,7 +80,7 @@ def facts(found: Listing) -> dict[str, Any]:
 
 def show(found: Listing, console: Console) -> None:
     """The listing as a table, largest first."""
-    from onnxsqueeze.report.tables import table
+    from onnxsqueeze.report.tables import count, table
     from onnxsqueeze.report.units import size
 
     rows = [
@@ -91,20 +98,16 @@ def show(found: Listing, console: Console) -> None:
     ]
     columns = ["weight", "feeds", "shape", "stored as", "bytes", "of file", "zeros", "distinct"]
     console.print(table("Weights", columns, rows, left=4))
-    weights = sum(r.nbytes for r in found.rows)
+    held, weights = sum(r.nbytes for r in found.rows), count(len(found.rows), "weight")
     made = f", made by {found.passes}" if found.passes else ""
     console.print(
-        f"{found.file}: {size(found.nbytes)}, opset {found.opset}, {len(found.rows)} weights of 64 elements or more "
-        f"({100 * weights / found.nbytes:.1f} % of the file){made}",
-        markup=False,
-        highlight=False,
+        f"{found.file}: {size(found.nbytes)}, opset {found.opset}, {weights} of 64 elements or more "
+        f"({100 * held / found.nbytes:.1f} % of the file){made}",
         soft_wrap=True,
     )
     if found.inlined:
         console.print(
             "note: the file was written with --inline: no packed weights can be recognised; listed are the "
             "parts that its graph decodes",
-            markup=False,
-            highlight=False,
             soft_wrap=True,
         )

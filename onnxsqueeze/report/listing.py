@@ -47,8 +47,8 @@ def show_passes(console: Console) -> None:
         options = [(o["name"], o["type"], o["default"]) for o in entry["options"]]
         console.print(table(entry["name"], ["option", "type", "default"], options, left=3))
         source = f" Source: {entry['source']}." if entry["source"] else ""
-        console.print(f"{entry['summary']}{source}\n", markup=False, highlight=False)
-    console.print(f"Without --passes: {DEFAULT}", markup=False, highlight=False)
+        console.print(f"{entry['summary']}{source}\n")
+    console.print(f"Without --passes: {DEFAULT}")
 
 
 def zoo_facts() -> list[dict[str, Any]]:
@@ -78,4 +78,4 @@ def fetch(names: Sequence[str]) -> dict[str, str]:
 def show_fetched(paths: dict[str, str], console: Console) -> None:
     """One path a line."""
     for name, path in paths.items():
-        console.print(f"{name}: {path}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{name}: {path}", soft_wrap=True)

@@ -70,7 +70,7 @@ class Bars:
         with self._lock:
             if self._ended.is_set():
                 return
-            self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._progress = Progress(*columns, console=Console(stderr=True, emoji=False), transient=True)
             self._task = self._progress.add_task("", total=None)
             self._progress.start()
         self._draw()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +16,22 @@ from onnxsqueeze.report.units import ratio, size
 if TYPE_CHECKING:
     from onnxsqueeze.compress import Result
     from onnxsqueeze.verify import Verification
+
+
+class Screen(Console):
+    """A console that prints names as they are: nothing in them is markup, an emoji or to be coloured."""
+
+    def __init__(self, file: IO[str] | None = None, width: int | None = None) -> None:
+        super().__init__(file=file, width=width, markup=False, emoji=False, highlight=False)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Raises BrokenPipeError: what becomes of the process is for the command line to say."""
+        raise BrokenPipeError
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], left: int = 1) -> Table:
@@ -58,12 +74,11 @@ def show(result: Result, console: Console) -> None:
     if result.verification is not None:
         show_verification(result.verification, console)
     for note in result.notes:
-        console.print(f"note: {visible(note)}", markup=False, highlight=False)
+        console.print(f"note: {visible(note)}", markup=False, highlight=False, soft_wrap=True)
     console.print(
         f"{result.source}: {size(result.original_nbytes)} → {size(result.compressed_nbytes)}, "
         f"{result.ratio:.2f}x smaller, in {result.seconds:.1f} s" + (f" → {result.output}" if result.output else ""),
-        markup=False,
-        highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -78,5 +93,7 @@ def show_verification(verification: Verification, console: Console) -> None:
         )
         for f in verification.outputs
     ]
-    title = f"Outputs compared on {verification.samples} input sets ({verification.inputs}), in onnxruntime"
+    title = (
+        f"Outputs compared on {count(verification.samples, 'input set')} ({verification.inputs}), in onnxruntime"
+    )
     console.print(table(title, ["output", "relative error", "cosine", "same top-1"], rows))

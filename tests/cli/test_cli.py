@@ -180,6 +180,26 @@ def test_stderr_stays_empty_and_a_reader_may_leave(folder: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("words", [["passes"], ["passes", "--json"], ["in.onnx", "o.onnx"]])
+def test_a_reader_that_has_left_is_no_failure(folder: Path, words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    own = [sys.executable, "-m", "onnxsqueeze.cli", *words]
+    done = subprocess.run(own, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_report_that_cannot_be_printed_is_told_from_work_that_failed(folder: Path) -> None:
+    own = [sys.executable, "-m", "onnxsqueeze.cli", "in.onnx", "o.onnx"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(own, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1 and (folder / "o.onnx").exists()
+    assert done.stderr.count("\n") == 1 and "the work is done" in done.stderr and "No space left" in done.stderr
+    closed = subprocess.run(f"{' '.join(own)} >&- 2>&-", shell=True, check=False)
+    assert closed.returncode == 0
+
+
 @pytest.mark.parametrize("name", ["PYTHONIOENCODING=ascii", "COLUMNS=20", "TERM=dumb"])
 def test_any_terminal_will_do(folder: Path, name: str) -> None:
     key, _, value = name.partition("=")

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 import onnxsqueeze
 from onnxsqueeze.report import inspect, listing, progress, tables, units
@@ -25,7 +24,7 @@ def result() -> onnxsqueeze.Result:
 
 
 def drawn(draw: object, *arguments: object) -> str:
-    console = Console(file=io.StringIO(), width=160)
+    console = tables.Screen(file=io.StringIO(), width=160)
     draw(*arguments, console)  # type: ignore[operator]
     assert isinstance(console.file, io.StringIO)
     return " ".join(console.file.getvalue().split())
@@ -56,9 +55,9 @@ def test_what_json_cannot_say_becomes_null() -> None:
 
 
 def test_fidelity_is_shown() -> None:
-    outputs = (Fidelity("y", 0.0123, 0.99, 0.975, False, True), Fidelity("[red]z", 0.0, 1.0, None, True, True))
+    outputs = (Fidelity("y", 0.0123, 0.99, 0.975, False, True), Fidelity("[/]z:cat:", 0.0, 1.0, None, True, True))
     text = drawn(tables.show_verification, Verification("lines.npz", 3, outputs))
-    for words in ("3 input sets (lines.npz)", "1.23e-02", "0.990000", "97.50 %", "exact"):
+    for words in ("3 input sets (lines.npz)", "1.23e-02", "0.990000", "97.50 %", "exact", "[/]z:cat:"):
         assert words in text
 
 
