@@ -123,8 +123,8 @@ def _run(
     before, after = _size(source), _size(job.path)
     if target is not None:
         put(job.path, target)
-    text, output = _text(pipeline), str(target) if target else None
-    return Result("", output, text, before, after, tuple(steps), tuple(weights), verification, tuple(notes), copied, 0)
+    text, output, told = _text(pipeline), str(target) if target else None, tuple(dict.fromkeys(notes))
+    return Result("", output, text, before, after, tuple(steps), tuple(weights), verification, told, copied, 0)
 
 
 def resolve(name: str | os.PathLike[str]) -> Path:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 FAINTEST = 1e-3
+LEAST_PEAK, MOST_PEAK = 1e-25, 1e36  # largest magnitudes whose squares, means and cells stay normal numbers
 LOOSEST = 0.1  # relative error that no tensor may exceed
 
 
@@ -50,18 +51,29 @@ def packable(model: Model, minimum: int, context: Context) -> list[Weight]:
     for weight in model.weights(minimum):
         if weight.role == "other" and (len(weight.shape) < 2 or weight.size < 4096):
             continue  # biases, normalisation parameters and small tables
-        if not finite(weight.values()):
-            context.notes(f"'{weight.name}' holds NaN or infinite values: left as it is")
+        if reason := _unfit(largest(weight.values())):
+            context.notes(f"'{weight.name}' {reason}: left as it is")
             continue
         chosen.append(weight)
     return chosen
 
 
-def finite(values: Any) -> bool:
-    """Whether no value is NaN or infinite."""
+def largest(values: Array) -> float:
+    """The largest magnitude; infinity where a value is NaN or infinite."""
     if values.dtype == np.float32:
-        return bool(native.stats(values.reshape(-1)).finite)
-    return bool(np.isfinite(values).all())
+        found = native.stats(values.reshape(-1))
+        return found.abs_max if found.finite else float("inf")
+    peak = float(np.abs(values).max(initial=0))
+    return peak if np.isfinite(peak) else float("inf")
+
+
+def _unfit(peak: float) -> str:
+    """Why weights with this largest magnitude are not touched; "" where they may be."""
+    if not np.isfinite(peak):
+        return "holds NaN or infinite values"
+    if peak and not LEAST_PEAK <= peak <= MOST_PEAK:
+        return f"has values of up to {peak:.0e}, whose errors float32 cannot measure"
+    return ""
 
 
 def channel_mean_squares(values: Array, axis: int | None) -> Array:

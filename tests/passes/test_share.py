@@ -133,6 +133,21 @@ def test_what_share_leaves_alone() -> None:
     assert notes == ["'w' holds NaN or infinite values: left as it is"]
 
 
+@pytest.mark.parametrize("kind", ["float", "double"])
+@pytest.mark.parametrize("size", [1e-300, 1e-50, 1e-40, 1e-36, 1e-30, 1e-24, 1e-20, 1e20, 1e35, 1e37, 1e50, 1e200])
+def test_values_of_any_size_keep_to_the_bound(size: float, kind: str) -> None:
+    """The error is measured here in long doubles, not by the code that chooses."""
+    weight = np.random.default_rng(0).standard_normal((64, 64)) * size
+    with np.errstate(over="ignore"):
+        weight = weight.astype(np.float32 if kind == "float" else np.float64)
+    _, values, _ = share(weight, ("huffman",), kind, error=0.06)
+    exact, made = weight.astype(np.longdouble), values.astype(np.longdouble)
+    if np.isfinite(weight).all() and weight.any():
+        assert np.linalg.norm((made - exact) / size) <= 0.061 * np.linalg.norm(exact / size)
+    else:
+        assert values.tobytes() == weight.tobytes()
+
+
 def test_few_values_are_kept_exactly() -> None:
     weight = np.random.default_rng(0).choice(np.array([-0.3, 0.1, 0.7], np.float32), (64, 96))
     for bits in (2, 5):
