@@ -93,7 +93,5 @@ def show_verification(verification: Verification, console: Console) -> None:
         )
         for f in verification.outputs
     ]
-    title = (
-        f"Outputs compared on {count(verification.samples, 'input set')} ({verification.inputs}), in onnxruntime"
-    )
+    title = f"Outputs compared on {count(verification.samples, 'input set')} ({verification.inputs}), in onnxruntime"
     console.print(table(title, ["output", "relative error", "cosine", "same top-1"], rows))
