@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any, NoReturn
@@ -85,7 +86,9 @@ def show(result: Result, console: Console) -> None:
 def show_verification(verification: Verification, console: Console) -> None:
     """The outputs compared, and on which inputs."""
     rows = [
-        (
+        (f.output, "nothing finite", "-", "-")
+        if math.isnan(f.relative_error)
+        else (
             f.output,
             "exact" if f.exact else f"{f.relative_error:.2e}",
             f"{f.cosine:.6f}",

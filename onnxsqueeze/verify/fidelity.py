@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Fidelity:
-    """One output over all inputs."""
+    """One output over all inputs; errors are NaN, and top1 None, where it holds no finite value to compare."""
 
     output: str
     relative_error: float  # ‖b − a‖ / ‖a‖
@@ -33,6 +33,8 @@ def compare(name: str, expected: Sequence[Array], actual: Sequence[Array]) -> Fi
     exact = all(x.tobytes() == y.tobytes() for x, y in zip(expected, actual, strict=True))
     usable = np.isfinite(a)
     finite = bool(np.isfinite(b[usable]).all())
+    if not usable.any():
+        return Fidelity(name, float("nan"), float("nan"), None, exact, finite)
     a, b = a[usable], np.where(np.isfinite(b[usable]), b[usable], 0)
     scale = max(np.abs(a).max(initial=0), np.abs(b).max(initial=0)) or 1.0  # so that squares do not overflow
     a, b = a / scale, b / scale

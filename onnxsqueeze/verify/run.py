@@ -49,7 +49,7 @@ class Verification:
     @property
     def worst(self) -> Fidelity | None:
         """The output with the largest relative error."""
-        return max(self.outputs, key=lambda f: f.relative_error, default=None)
+        return max(self.outputs, key=lambda f: np.nan_to_num(f.relative_error, nan=-1, posinf=np.inf), default=None)
 
 
 def _options(frugal: bool) -> Any:
