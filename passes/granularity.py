@@ -49,6 +49,7 @@ class Groups:
 
     rows: Array  # [groups, elements]; padded with zeros where blocks stick out
     restore: Callable[[Array], Array]  # from an array shaped like rows to one shaped like the weight
+    sizes: Array | None = None  # elements of each group, padding not counted; None where nothing is padded
 
 
 def canonical(values: Array, out_axis: int, in_axis: int | None) -> tuple[Array, Callable[[Array], Array]]:
@@ -88,7 +89,11 @@ def _blocks(weight: Array, height: int, width: int) -> Groups:
         whole = array.reshape(tiles.shape).transpose(0, 2, 1, 3).reshape(padded.shape)
         return whole[: matrix.shape[0], : matrix.shape[1]].reshape(weight.shape)
 
-    return Groups(tiles.reshape(-1, height * width), restore)
+    heights, widths = (
+        np.minimum(b, n - b * np.arange(count))
+        for n, b, count in zip(matrix.shape, (height, width), (rows, columns), strict=True)
+    )
+    return Groups(tiles.reshape(-1, height * width), restore, np.outer(heights, widths).reshape(-1))
 
 
 def keep_n_of_m(values: Array, axis: int, kept: int, group: int) -> Array:

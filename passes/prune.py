@@ -105,9 +105,10 @@ class Prune:
         if size.shape[1] == 1:
             saliency = size[:, 0]
         else:
-            saliency = np.mean(size.astype(np.float64) ** self.norm, axis=1) ** (1 / self.norm)
+            counts = size.shape[1] if groups.sizes is None else groups.sizes
+            saliency = (np.sum(size.astype(np.float64) ** self.norm, axis=1) / counts) ** (1 / self.norm)
         rms = float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
-        return saliency / max(rms, 1e-30), grain.Groups(groups.rows, lambda a: back(groups.restore(a)))
+        return saliency / max(rms, 1e-30), grain.Groups(groups.rows, lambda a: back(groups.restore(a)), groups.sizes)
 
     def _prune(self, job: tuple[Weight, float]) -> bool:
         weight, target = job
@@ -117,7 +118,7 @@ class Prune:
             keep = _pattern_mask(weight, values, *pattern)
         elif self.sparsity is not None:
             saliency, groups = self._saliency(weight)
-            keep = _spread(_all_but_smallest(saliency, int(target * len(saliency))), groups)
+            keep = _spread(_all_but_smallest(saliency, _count(saliency, target, groups.sizes)), groups)
         else:
             keep = self._within_error(weight, values, target)
         if keep is None or not (values[~keep] != 0).any():
@@ -169,6 +170,14 @@ def _is_edge(weights: list[Weight]) -> list[bool]:
 def _log_histogram(saliency: Array) -> Array:
     logs = np.log2(np.maximum(saliency, 2.0**LOG_LOW))
     return np.histogram(logs, BINS, (LOG_LOW, LOG_HIGH))[0].astype(np.float64)
+
+
+def _count(saliency: Array, target: float, sizes: Array | None) -> int:
+    """How many of the least salient groups hold at most the fraction ``target`` of all elements."""
+    if sizes is None:
+        return int(target * len(saliency))
+    held = np.cumsum(sizes[np.argsort(saliency, kind="stable")])
+    return int(np.searchsorted(held, target * held[-1], side="right"))
 
 
 def _all_but_smallest(saliency: Array, count: int) -> Array:
