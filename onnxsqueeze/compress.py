@@ -53,7 +53,7 @@ def compress(
     output: str | os.PathLike[str] | None = None,
     passes: str | None = None,
     *,
-    inputs: str | os.PathLike[str] | Sequence[Mapping[str, Any]] | None = None,
+    inputs: str | os.PathLike[str] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     seed: int = 0,
     jobs: int | None = None,
     inline: bool = False,
@@ -71,7 +71,7 @@ def compress(
         model: path of an ONNX file, ``zoo:NAME``, or a ModelProto; never changed.
         output: where the compressed model goes; None measures without writing.
         passes: pipeline text such as ``prune,share{bits=5},huffman``; None for the safe pipeline.
-        inputs: ``.npz`` file or feeds (name to array) to verify on; None makes some from the signature.
+        inputs: ``.npz`` file, or one or more feeds (name to array), to verify on; None: made from the signature.
         seed: of everything that is drawn.
         jobs: worker threads; None for one a core.
         inline: writes the decode functions' bodies into the graph, for engines without model-local functions.
@@ -269,6 +269,8 @@ def _feeds(inputs: Any) -> tuple[Sequence[Mapping[str, Any]] | None, str]:
         from onnxsqueeze.verify import signature
 
         return signature.read(os.fspath(inputs)), os.fspath(inputs)
+    if isinstance(inputs, Mapping):
+        return [inputs], "given inputs"
     if not inputs:
         raise ModelError("inputs are empty; give at least one set, or none at all to have some made")
     return list(inputs), "given inputs"

@@ -72,7 +72,7 @@ def check(model: ModelProto, origin: str) -> None:
     try:
         checker.check_model(hollow(model, []) if _is_heavy(model) else model)
     except (checker.ValidationError, ValueError, RuntimeError) as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "unknown error")
+        reason = " ".join(str(error).replace("==> Context:", ";").split()).replace(" ;", ";") or "unknown error"
         raise ModelError(f"{origin} is not valid ONNX: {reason}") from None
     for text in _texts(model):
         if isinstance(text, bytes):  # what protobuf gives where it is no UTF-8

@@ -45,6 +45,9 @@ def lower(model: Model, context: Context) -> list[Packed]:
     model.raise_opset(OPSET)  # where that fails, runtimes still take functions of a later opset
     opset = max(OPSET, model.opset)
     encodings = _encodings(model, opset, context)
+    if fixed := [v.name for v in model.proto.graph.input if v.name in encodings]:
+        inputs = f"input '{fixed[0]}'" + (f" and {len(fixed) - 1} more" if len(fixed) > 1 else "")
+        context.notes(f"{inputs} had a weight as default value that is packed now: it can no longer be fed")
     rows: list[Packed] = []
     for weight in model.weights():
         encoded = encodings.get(weight.name)

@@ -71,7 +71,7 @@ BAD = [
     (["random.onnx", "o.onnx"], 1, "not an ONNX model"),
     (["folder.onnx", "o.onnx"], 1, "is a folder"),
     (["none.onnx", "o.onnx"], 1, "does not exist"),
-    (["invalid.onnx", "o.onnx"], 1, "not valid ONNX"),
+    (["invalid.onnx", "o.onnx"], 1, "not output of any previous nodes"),
     (["untyped.onnx", "o.onnx"], 1, "not valid ONNX"),
     (["unknown.onnx", "o.onnx"], 1, "Mutmal"),
     (["small.onnx", "o.onnx"], 1, "nothing to compress"),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper, parser
+from onnx import TensorProto, helper, numpy_helper, parser
 
 import onnxsqueeze
 from onnxsqueeze.errors import ModelError, PipelineError
@@ -60,6 +60,8 @@ def test_given_inputs_are_used_and_named(tmp_path: Path) -> None:
     result = onnxsqueeze.compress(LENET, inputs=feeds)
     assert result.verification is not None
     assert (result.verification.samples, result.verification.inputs) == (2, "given inputs")
+    single = onnxsqueeze.compress(LENET, inputs=feeds[0]).verification
+    assert single is not None and (single.samples, single.inputs) == (1, "given inputs")
     np.savez(tmp_path / "some.npz", **feeds[0])
     result = onnxsqueeze.compress(LENET, inputs=tmp_path / "some.npz")
     assert result.verification is not None
@@ -175,6 +177,15 @@ def test_odd_weights(tmp_path: Path, name: str, passes: str) -> None:
     result = onnxsqueeze.compress(tmp_path / "in.onnx", tmp_path / "out.onnx", passes)
     assert result.compressed_nbytes <= result.original_nbytes
     assert result.verification is not None and len(set(result.notes)) == len(result.notes)
+
+
+def test_inputs_that_lose_their_default_are_noted(tmp_path: Path) -> None:
+    model = linear(gaussian(64, 64))
+    model.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [64, 64]))
+    result = onnxsqueeze.compress(model, tmp_path / "out.onnx")
+    assert [v.name for v in onnx.load(tmp_path / "out.onnx").graph.input] == ["x"]
+    assert any("input 'w'" in note and "no longer be fed" in note for note in result.notes)
+    assert not onnxsqueeze.compress(linear(gaussian(64, 64))).notes
 
 
 def test_external_data_is_the_same_on_any_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
