@@ -31,7 +31,9 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def error(value: float) -> str:
-    """A relative error as a percentage of three figures."""
+    """A relative error as a percentage of three figures; NaN where no value could be compared."""
+    if math.isnan(value):
+        return "nothing finite"
     if not math.isfinite(value):
         return "lost"
     return "0 %" if value == 0 else f"{100 * value:.3g} %"

@@ -20,7 +20,7 @@ class Fidelity:
     relative_error: float  # ‖b − a‖ / ‖a‖
     cosine: float
     top1: float | None  # share of equal argmax over the last axis, where the output looks like scores over classes
-    exact: bool  # equal bit for bit
+    exact: bool  # equal bit for bit, with at least one finite value
     finite: bool  # no NaN or infinity where the original has none
 
 
@@ -34,7 +34,7 @@ def compare(name: str, expected: Sequence[Array], actual: Sequence[Array]) -> Fi
     usable = np.isfinite(a)
     finite = bool(np.isfinite(b[usable]).all())
     if not usable.any():
-        return Fidelity(name, float("nan"), float("nan"), None, exact, finite)
+        return Fidelity(name, float("nan"), float("nan"), None, False, finite)
     a, b = a[usable], np.where(np.isfinite(b[usable]), b[usable], 0)
     scale = max(np.abs(a).max(initial=0), np.abs(b).max(initial=0)) or 1.0  # so that squares do not overflow
     a, b = a / scale, b / scale

@@ -56,7 +56,7 @@ def test_what_json_cannot_say_becomes_null() -> None:
 
 def test_fidelity_is_shown() -> None:
     outputs = (Fidelity("y", 0.0123, 0.99, 0.975, False, True), Fidelity("[/]z:cat:", 0.0, 1.0, None, True, True))
-    outputs += (Fidelity("void", float("nan"), float("nan"), None, True, True),)
+    outputs += (Fidelity("void", float("nan"), float("nan"), None, False, True),)
     text = drawn(tables.show_verification, Verification("lines.npz", 3, outputs))
     for words in (
         "3 input sets (lines.npz)",
