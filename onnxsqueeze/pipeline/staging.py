@@ -73,6 +73,9 @@ def staging(output: Path | None) -> Iterator[Path]:
 def sweep() -> None:
     """Removes the folders of this process, for an end in the middle of things, where other threads still write."""
     for folder in list(_open):
+        gone = folder.with_name(f"{folder.name}-gone")
+        with suppress(OSError):  # by another name, so that nothing more is made in it
+            folder = folder.rename(gone)
         for _ in range(SWEEPS):
             shutil.rmtree(folder, ignore_errors=True)
             if not folder.exists():
