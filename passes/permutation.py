@@ -83,17 +83,27 @@ def _retained(blocks: Array, kept: int) -> Array:
     return found
 
 
+def _without(blocks: Array, kept: int) -> tuple[Array, Array]:
+    """For each element: what the others retain, and the least of that: both shaped like ``blocks``."""
+    ordered = np.sort(blocks, axis=-1)
+    last, next_ = ordered[..., -kept, None], ordered[..., -kept - 1, None]
+    top = blocks >= last
+    total = ordered[..., -kept:].sum(axis=-1, keepdims=True)
+    return total - np.where(top, blocks - next_, 0), np.where(top, next_, last)
+
+
 def _swap(rows: Array, order: npt.NDArray[np.int64], pairs: Array, kept: int, group: int) -> float:
     """Makes the best swap of each pair of groups, in ``order``; returns what is gained."""
     places = order.reshape(-1, group)
     left, right = rows[:, places[pairs[:, 0]]], rows[:, places[pairs[:, 1]]]  # [rows, pairs, group]
     before = (_retained(left, kept) + _retained(right, kept)).sum(axis=0)
+    (left_rest, left_least), (right_rest, right_least) = _without(left, kept), _without(right, kept)
+    rest = left_rest.sum(axis=0)[:, :, None] + right_rest.sum(axis=0)[:, None, :]  # [pairs, group, group]
     best, swap = np.zeros(len(pairs)), np.full(len(pairs), -1)
     for number in range(group * group):
         i, j = divmod(number, group)
-        one, other = left.copy(), right.copy()
-        one[..., i], other[..., j] = right[..., j], left[..., i]
-        gain = (_retained(one, kept) + _retained(other, kept)).sum(axis=0) - before
+        added = np.maximum(right[..., j] - left_least[..., i], 0) + np.maximum(left[..., i] - right_least[..., j], 0)
+        gain = rest[:, i, j] + added.sum(axis=0) - before
         better = gain > np.maximum(best, 1e-6 * before)
         best[better], swap[better] = gain[better], number
     for pair, number in zip(pairs[swap >= 0], swap[swap >= 0], strict=True):

@@ -64,6 +64,17 @@ def take(groups: Groups, selection: Selection) -> None:
         for use, own in uses.items():
             if use is not None and not all(_is_all(order, tensor.dims[a]) for a, order in own.items()):
                 _clone(groups, place, tensor, use, own)
+    _undeclare(groups, selection)
+
+
+def _undeclare(groups: Groups, changed: Selection) -> None:
+    """Drops shapes that graphs declare for constants."""
+    for scope in groups.trace.scopes:
+        infos = scope.graph.value_info
+        for position in range(len(infos) - 1, -1, -1):
+            key = (scope.index, infos[position].name)
+            if groups.trace.aliases.get(key, key) in changed:
+                del infos[position]
 
 
 def _same(one: dict[int, Order], other: dict[int, Order]) -> bool:

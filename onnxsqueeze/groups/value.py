@@ -85,6 +85,9 @@ class Trace:
     choices: dict[int, int] = field(default_factory=dict)  # steps of Ifs whose branches differ in rank: those followed
     scopes: list[Scope] = field(default_factory=list)
     constants: dict[tuple[int, str], TensorProto] = field(default_factory=dict)
+    aliases: dict[tuple[int, str], tuple[int, str]] = field(
+        default_factory=dict
+    )  # outputs of Identity: their constants
 
 
 @dataclass(eq=False)

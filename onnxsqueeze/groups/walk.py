@@ -15,7 +15,7 @@ from onnxsqueeze.groups.rules import MICROSOFT, RULES, UNREAD
 from onnxsqueeze.groups.sizes import Size
 from onnxsqueeze.groups.value import NOTHING, Axis, Contents, Op, Slot, Step, Trace, Value
 from onnxsqueeze.model import Model
-from onnxsqueeze.model.graphs import Key, Scope, domain, edges
+from onnxsqueeze.model.graphs import Key, Scope, constant_value, domain, edges
 from onnxsqueeze.model.tensors import FLOATS, elements
 
 GRAPH_OUTPUT = "graph output"
@@ -45,7 +45,7 @@ class _Walk:
         self.values = self.trace.names
         self.inference = Inference(model.proto.opset_import, sizes)
         self._choices = choices
-        self._aliases: dict[Key, Key] = {}
+        self._aliases = self.trace.aliases
         self._scopes = {id(scope.graph): scope for scope in self.wiring.scopes}
         self._given = {value.name for value in model.proto.graph.input}
 
@@ -121,6 +121,8 @@ class _Walk:
         return of_array(self.model.read(tensor)) if elements(tensor) <= limit else None
 
     def _node(self, scope: Scope, node: NodeProto) -> None:
+        if constant_value(node) is not None:
+            return  # met where it is used
         number = len(self.trace.steps)
         inputs = tuple(self.lookup(scope, n, (number, i)) if n else None for i, n in enumerate(node.input))
         attributes = {a.name: _setting(a) for a in node.attribute}
@@ -149,8 +151,6 @@ class _Walk:
         kind = op.node.op_type
         plain = op.guess or [NOTHING] * len(op.node.output)
         if domain(op.node) == "":
-            if kind == "Constant" and (op.scope.index, op.node.output[0]) in self.wiring.constants:
-                return [self.lookup(op.scope, op.node.output[0], None)]
             if kind in UNREAD:
                 return plain
             if kind in CONTROL:
