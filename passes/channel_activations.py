@@ -36,7 +36,9 @@ class Reading:
     step: Step
     member: Member
     value: str
-    axis: int  # of the value
+    axis: int  # of the value, from the end where it is negative
+    length: int  # of that axis
+    behind: int  # axes behind it
 
 
 @dataclass(eq=False)
@@ -80,12 +82,14 @@ def _reading(groups: Groups, member: Member, number: int) -> Iterator[Reading]:
     if step.scope.index or len(member.steps) > 1 or len(places) != 1 or member.positions.shape[1] == 0:
         return
     kind, place = step.node.op_type, places[0]
+    length = tensor.dims[member.axis]
     if kind in ("Conv", "ConvTranspose") and step.attributes.get("group", 1) == 1:
-        yield Reading(step, member, step.node.input[0], 1)
+        yield Reading(step, member, step.node.input[0], 1, length, len(tensor.dims) - 2)
     elif kind == "Gemm" and place == 1:
-        yield Reading(step, member, step.node.input[0], 0 if step.attributes.get("transA") else 1)
+        flip = bool(step.attributes.get("transA"))
+        yield Reading(step, member, step.node.input[0], 0 if flip else 1, length, 1 if flip else 0)
     elif kind == "MatMul" and place == 1 and len(tensor.dims) == 2:
-        yield Reading(step, member, step.node.input[0], -1)
+        yield Reading(step, member, step.node.input[0], -1, length, 0)
 
 
 def collect(groups: Groups, wanted: Mapping[str, int], context: Context) -> dict[str, Moments]:
@@ -100,7 +104,7 @@ def collect(groups: Groups, wanted: Mapping[str, int], context: Context) -> dict
         with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder:
             session = _session(groups.model, names, Path(folder), context.jobs)
             for feed in feeds:
-                for name, value in zip(names, _run(session, names, feed), strict=True):
+                for name, value in zip(names, outputs_of(session, names, feed), strict=True):
                     rows = np.moveaxis(value, wanted[name], -1).reshape(-1, value.shape[wanted[name]])
                     moments[name].add(rows[:: -(-len(rows) // ROWS)].astype(np.float32))
                 context.progress.advance(names[0])
@@ -128,14 +132,20 @@ def _chunks(groups: Groups, names: list[str], feed: Mapping[str, Any]) -> Iterat
 
 def _session(model: Model, names: Sequence[str], folder: Path, threads: int) -> Any:
     """A session that gives back these values."""
-    import onnxruntime
-
-    path = folder / "calibration.onnx"
+    path = folder / "model.onnx"
     model.save(path)
     proto = ModelProto()
     proto.ParseFromString(path.read_bytes())
     del proto.graph.output[:]
     proto.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    return opened(proto, folder, threads)
+
+
+def opened(proto: ModelProto, folder: Path, threads: int) -> Any:
+    """A session on a model whose external data, if any, is in the folder."""
+    import onnxruntime
+
+    path = folder / "calibration.onnx"
     path.write_bytes(proto.SerializeToString())
     onnxruntime.set_default_logger_severity(4)
     options = onnxruntime.SessionOptions()
@@ -146,7 +156,8 @@ def _session(model: Model, names: Sequence[str], folder: Path, threads: int) -> 
         raise PassError(f"onnxruntime does not open the model to calibrate it: {_first_line(error)}") from error
 
 
-def _run(session: Any, names: Sequence[str], feed: Mapping[str, Any]) -> list[Array]:
+def outputs_of(session: Any, names: Sequence[str], feed: Mapping[str, Any]) -> list[Array]:
+    """Some outputs on one input; raises PassError where it does not run."""
     try:
         found: list[Array] = session.run(list(names), dict(feed))
     except Exception as error:

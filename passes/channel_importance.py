@@ -10,6 +10,7 @@ import numpy as np
 from onnxsqueeze.groups import Group, Groups
 from onnxsqueeze.passes.channel_activations import Moments, Reading, collect, readings
 from onnxsqueeze.passes.channel_saliency import Saliency, of_units, powers
+from onnxsqueeze.passes.channel_taylor import taylor
 
 if TYPE_CHECKING:
     from onnxsqueeze.pipeline import Context
@@ -34,19 +35,24 @@ def apoz(groups: Groups, readings: Sequence[Reading], moments: Mapping[str, Mome
     return total / len(readings)
 
 
-FROM_DATA = {"activation": activation, "apoz": apoz}
+KINDS = {"activation": activation, "apoz": apoz}
+FROM_DATA = (*KINDS, "taylor")
 """Kinds that need calibration inputs, by their name as an option."""
 
 
 class Data:
     """What was measured on the calibration inputs, for all groups that may lose channels."""
 
-    def __init__(self, groups: Groups, wide: Sequence[Group], context: Context) -> None:
+    def __init__(self, groups: Groups, wide: Sequence[Group], kind: str, context: Context) -> None:
         self.readings = {group.id: readings(groups, group) for group in wide}
         wanted = {reading.value: reading.axis for found in self.readings.values() for reading in found}
         self.moments = collect(groups, wanted, context)
+        self._kind = kind
+        self._taylor = taylor(groups, self.readings, context) if kind == "taylor" else {}
 
-    def saliency(self, groups: Groups, group: Group, kind: str) -> Saliency | None:
+    def saliency(self, groups: Groups, group: Group) -> Saliency | None:
         """None where no reader of the group can be measured."""
         found = self.readings[group.id]
-        return FROM_DATA[kind](groups, found, self.moments) if found else None
+        if self._kind == "taylor":
+            return self._taylor.get(group.id)
+        return KINDS[self._kind](groups, found, self.moments) if found else None

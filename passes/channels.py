@@ -31,7 +31,7 @@ class Channels:
 
     With `macs` or `parameters`: until that share of them is gone. Without any: what keeps the lost share of each
     group's energy within `error`. `saliency`: energy, l1, l2, lp (of `norm`), bn-scale, median, random; with
-    calibration inputs activation or apoz. `compensate`: none, mean or least-squares over calibration inputs; auto:
+    calibration inputs activation, apoz or taylor. `compensate`: none, mean or least-squares over calibration inputs; auto:
     least-squares where there are some. Widths are multiples of `multiple` in groups four times as wide or more, of a
     half or quarter of it in narrower ones; groups under `minimum` are left alone, and `floor` of each stays. Channels
     of graph inputs and outputs always stay.
@@ -64,7 +64,7 @@ class Channels:
     def __call__(self, model: Model, context: Context) -> int:
         groups = analyse(model)
         wide = [group for group in groups.removable if group.width >= self.minimum]
-        data = Data(groups, wide, context) if self._needs_data(context) else None
+        data = Data(groups, wide, self.saliency, context) if self._needs_data(context) else None
         found = context.each("saliency", lambda g: self._saliency(data, groups, g, context), wide, lambda g: str(g.id))
         saliencies = {group.id: saliency for group, saliency in zip(wide, found, strict=True)}
         candidates = choice.candidates(groups, saliencies, self.multiple)
@@ -93,7 +93,7 @@ class Channels:
             return lp(groups, group, self.norm)
         if self.saliency in FROM_DATA:
             assert data is not None
-            found = data.saliency(groups, group, self.saliency)
+            found = data.saliency(groups, group)
         else:
             found = FROM_WEIGHTS[self.saliency](groups, group)
         return energy(groups, group) if found is None else found

@@ -53,6 +53,7 @@ class _Finder:
         for labels in trace.outputs:
             self._is_output[self._units(labels)] = True
         self._group_of = self._signatures()
+        self._place = np.full(solution.units + 1, NONE, np.int64)  # of the units of the group at hand
 
     def groups(self) -> Iterator[Group]:
         """All groups in which something is produced or consumed, in graph order."""
@@ -63,7 +64,9 @@ class _Finder:
         made = [key for key, found in slots.items() if any(role != "parameter" for _, role, _ in found)]
         for number, key in enumerate(sorted(made, key=lambda key: min(slots[key]))):
             units = order[starts[key] : starts[key + 1]]
+            self._place[units] = np.arange(len(units))
             members = [self._member(slot, role, steps, units) for slot, role, steps in slots[key]]
+            self._place[units] = NONE
             first = next((m for m in members if m.role == "producer"), members[0])
             rank = np.argsort(first.positions[:, 0], kind="stable")
             cause = self.solution.cause[units[0]]
@@ -119,9 +122,7 @@ class _Finder:
     def _member(self, first: int, role: str, steps: tuple[int, ...], units: Places) -> Member:
         slot = self.trace.slots[first]
         terms = self.solution.terms[first : first + self._counts[first]]
-        place = np.full(self.solution.units + 1, NONE, np.int64)
-        place[units] = np.arange(len(units))
-        inside = place[np.where(terms == NONE, self.solution.units, terms)]
+        inside = self._place[np.where(terms == NONE, self.solution.units, terms)]
         position, column = np.nonzero(inside != NONE)
         order = np.argsort(inside[position, column], kind="stable")
         positions = position[order].reshape(len(units), -1)

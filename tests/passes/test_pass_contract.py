@@ -158,7 +158,7 @@ ALTERNATIVES: dict[tuple[str, str], tuple[Any, ...]] = {
     **{("channels", target): (0.5, 1 / 3) for target in ("ratio", "macs", "parameters")},
     ("channels", "error"): (0.5, 1e-7),
     ("channels", "scope"): ("global",),
-    ("channels", "saliency"): ("l1", "l2", "lp", "bn-scale", "median", "activation", "apoz", "random"),
+    ("channels", "saliency"): ("l1", "l2", "lp", "bn-scale", "median", "activation", "apoz", "taylor", "random"),
     ("channels", "norm"): (1.0, 0.5),
     ("channels", "compensate"): ("none", "mean", "least-squares"),
     ("channels", "multiple"): (1, 64),
