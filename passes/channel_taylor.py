@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 PROBES = 64  # directions a group
-INPUTS = 4  # calibration inputs that are run for each of them
+RUNS = 1 << 13  # of the model; as many calibration inputs are used as fit, two at least
 STEP = 0.02  # by which a mask is moved
 
 
 def taylor(groups: Groups, readings: dict[int, list[Reading]], context: Context) -> dict[int, Saliency]:
     """Mean square of the outputs' derivative with respect to each channel, for the groups that have readers."""
-    feeds = (context.calibration or ())[:INPUTS]
+    probes = sum(len(_directions(groups[number].width, 0)) for number, listed in readings.items() if listed)
+    feeds = (context.calibration or ())[: max(2, RUNS // max(probes, 1))]
     found = {}
     with TemporaryDirectory(prefix="onnxsqueeze-") as folder:
         proto, masks = _masked(groups, [r for listed in readings.values() for r in listed], Path(folder))
@@ -39,11 +40,10 @@ def taylor(groups: Groups, readings: dict[int, list[Reading]], context: Context)
         names = [output.name for output in session.get_outputs() if output.type.startswith("tensor(float")]
         plain = [outputs_of(session, names, feed) for feed in feeds]
         context.progress.start("taylor", len(readings))
+        run = (session, names, feeds, plain)
         for number, listed in readings.items():
             if listed:
-                found[number] = _derivatives(
-                    groups[number], listed, masks, (session, names, feeds, plain), context.seed
-                )
+                found[number] = _derivatives(groups[number], listed, masks, run, context.seed)
             context.progress.advance(f"group {number}")
         context.progress.finish()
     return found

@@ -31,10 +31,10 @@ class Channels:
 
     With `macs` or `parameters`: until that share of them is gone. Without any: what keeps the lost share of each
     group's energy within `error`. `saliency`: energy, l1, l2, lp (of `norm`), bn-scale, median, random; with
-    calibration inputs activation, apoz or taylor. `compensate`: none, mean or least-squares over calibration inputs; auto:
-    least-squares where there are some. Widths are multiples of `multiple` in groups four times as wide or more, of a
-    half or quarter of it in narrower ones; groups under `minimum` are left alone, and `floor` of each stays. Channels
-    of graph inputs and outputs always stay.
+    calibration inputs activation, apoz or taylor. `compensate`: none, mean or least-squares over calibration inputs;
+    auto: least-squares where there are some. Widths are multiples of `multiple` in groups four times as wide or more,
+    of a half or quarter of it in narrower ones; groups under `minimum` are left alone, and `floor` of each stays.
+    Channels of graph inputs and outputs always stay.
     """
 
     ratio: float | None = None
