@@ -71,12 +71,29 @@ class Repair:
         if domain(node) != "":
             return
         inputs = tuple(self.shrunk(value) for value in step.inputs)
-        repair = REPAIRS.get(node.op_type)
+        repair, handled = REPAIRS.get(node.op_type, (None, ()))
         if repair is not None:
             repair(self, step, inputs)
         if step.outputs and step.outputs[0].contents is not None and step.inputs:
-            found = contents(node.op_type, inputs, step.attributes)
-            self._contents[id(step.outputs[0])] = found if found is not None else step.outputs[0].contents
+            self._contents[id(step.outputs[0])] = contents(node.op_type, inputs, step.attributes)
+        else:
+            for position, (old, new) in enumerate(zip(step.inputs, inputs, strict=True)):
+                if position not in handled and old is not None and new is not None:
+                    self._freeze(step, position, old, new.contents)
+
+    def _freeze(self, step: Step, position: int, old: Value, now: Contents | None) -> None:
+        """A size that is computed with, such as the root of the head dimension, stays what it was."""
+        held = old.contents
+        if held is None or (now is not None and held.shape == now.shape and (held == now).all()):
+            return
+        sizes = list(held.flat)
+        if all(isinstance(size, float) or size.known for size in sizes):
+            values = [size if isinstance(size, float) else size.factor for size in sizes]
+            name = self.groups.model.unique_name(f"{step.node.output[0]}.size{position}")
+            step.scope.graph.initializer.append(helper.make_tensor(name, old.kind, held.shape, values))
+            step.node.input[position] = name
+        elif held.ndim == 1:
+            self.put(step, position, f"size{position}", [_known(size) for size in sizes])
 
     def put(self, step: Step, position: int, name: str, wanted: Wanted) -> None:
         """Makes an attribute, or else an integer input, say what is wanted."""
@@ -285,29 +302,13 @@ def _resize(repair: Repair, step: Step, inputs: Sequence[Value | None]) -> None:
         repair.put(step, 3, "sizes", [known[0], size.factor, *known[2:]])
 
 
-def _cast(repair: Repair, step: Step, inputs: Sequence[Value | None]) -> None:
-    """A size that is computed with, such as the root of the head dimension, stays what it was."""
-    old, new = step.inputs[0], inputs[0]
-    if old is None or new is None or old.contents is None or new.contents is None:
-        return
-    to = step.attributes.get("to")
-    if to in (TensorProto.INT64, TensorProto.INT32) or np.array_equal(old.contents, new.contents):
-        return
-    if all(size.known for size in old.contents.flat):
-        graph = step.scope.graph
-        name = repair.groups.model.unique_name(f"{step.node.output[0]}.size")
-        values = [size.factor for size in old.contents.flat]
-        graph.initializer.append(helper.make_tensor(name, old.kind, old.contents.shape, values))
-        step.node.input[0] = name
-
-
-REPAIRS: dict[str, Callable[[Repair, Step, Sequence[Value | None]], None]] = {
-    "Reshape": _reshape,
-    "Expand": _expand,
-    "ConstantOfShape": _constant_of_shape,
-    "Slice": _slice,
-    "Split": _split,
-    "Gather": _gather,
-    "Resize": _resize,
-    "Cast": _cast,
+REPAIRS: dict[str, tuple[Callable[[Repair, Step, Sequence[Value | None]], None], tuple[int, ...]]] = {
+    "Reshape": (_reshape, (1,)),
+    "Expand": (_expand, (1,)),
+    "ConstantOfShape": (_constant_of_shape, (0,)),
+    "Slice": (_slice, (1, 2, 3, 4)),
+    "Split": (_split, (1,)),
+    "Gather": (_gather, (1,)),
+    "Resize": (_resize, (3,)),
 }
+"""How to repair an operator, and which of its inputs are sizes that the repair looks after."""

@@ -59,11 +59,19 @@ class _Walk:
             )
         self._graph(main)
         for value in main.graph.output:
-            for axis in self.lookup(main, value.name, None).axes or ():
-                if axis.labels is not None:
-                    self.trace.channels.block(axis.labels, Cause(value.name, GRAPH_OUTPUT, "its shape must stay"))
-                    self.trace.outputs.append(axis.labels)
+            found = self.lookup(main, value.name, None)
+            self._keep(found, Cause(value.name, GRAPH_OUTPUT, "its shape must stay"))
+            if found.contents is not None:  # sizes are given back
+                for step in self.trace.steps:
+                    if step.node.op_type in ("Shape", "Size") and step.inputs[0] is not None:
+                        self._keep(step.inputs[0], Cause(value.name, GRAPH_OUTPUT, "sizes are given back"))
         return self.trace
+
+    def _keep(self, value: Value, cause: Cause) -> None:
+        for axis in value.axes or ():
+            if axis.labels is not None:
+                self.trace.channels.block(axis.labels, cause)
+                self.trace.outputs.append(axis.labels)
 
     def _graph(self, scope: Scope) -> None:
         for node in scope.graph.node:
