@@ -53,7 +53,7 @@ def covered(names: Sequence[str]) -> Iterator[str]:
     for name in names or zoo.names():
         yield _coverage(name, Model.load(zoo.fetch(name)))
     if not names:
-        yield _coverage("transformer of 3,000 nodes (random)", Model.load(transformer(3000)))
+        yield _coverage("transformer, 3,000 nodes (random weights)", Model.load(graphs.transformer(57)))
 
 
 def _coverage(name: str, model: Model) -> str:
@@ -77,54 +77,6 @@ def _coverage(name: str, model: Model) -> str:
 def _short(text: str) -> str:
     kind, quote, rest = text.partition(" '")
     return f"{kind}{rest[rest.rfind(chr(39)) + 1 :]}" if quote else text
-
-
-def transformer(nodes: int, width: int = 768, heads: int = 12) -> onnx.ModelProto:
-    """Encoder layers as exporters write them, with shapes computed in the graph. Random weights."""
-    net = graphs._Random(0)
-    value = "x"
-    while len(net.nodes) < nodes:
-        value = _layer(net, value, width, heads)
-    model = net.model("transformer", "x", (64, width), value, width)
-    dims = model.graph.output[0].type.tensor_type.shape.dim
-    dims.insert(1, dims[1])
-    dims[1].dim_value = 64
-    return model
-
-
-def _layer(net: Any, value: str, width: int, heads: int) -> str:
-    def dense(source: str, inputs: int, outputs: int) -> str:
-        weight = net._drawn((inputs, outputs))
-        result: str = net.add("Add", net.add("MatMul", source, weight), net._zeros(outputs))
-        return result
-
-    def ints(*values: int) -> str:
-        output = f"constant_{len(net.nodes)}"
-        tensor = onnx.numpy_helper.from_array(np.array(values, np.int64), output)
-        net.nodes.append(onnx.helper.make_node("Constant", [], [output], value=tensor))
-        return output
-
-    def per_channel() -> str:
-        name: str = net.weight(f"norm_{len(net.weights)}", np.ones(width, np.float32))
-        return name
-
-    def split(source: str, order: list[int]) -> str:
-        shape = net.add("Shape", source)
-        lengths = [net.add("Gather", shape, ints(place), axis=0) for place in (0, 1)]
-        target = net.add("Concat", *lengths, ints(heads), ints(width // heads), axis=0)
-        result: str = net.add("Transpose", net.add("Reshape", source, target), perm=order)
-        return result
-
-    norm = net.add("LayerNormalization", value, per_channel(), per_channel())
-    query, key, values = (dense(norm, width, width) for _ in range(3))
-    scores = net.add("MatMul", split(query, [0, 2, 1, 3]), split(key, [0, 2, 3, 1]))
-    mixed = net.add("MatMul", net.add("Softmax", scores, axis=-1), split(values, [0, 2, 1, 3]))
-    mixed = net.add("Reshape", net.add("Transpose", mixed, perm=[0, 2, 1, 3]), ints(0, -1, width))
-    value = net.add("Add", value, dense(mixed, width, width))
-    norm = net.add("LayerNormalization", value, per_channel(), per_channel())
-    inner = dense(net.add("Sigmoid", dense(norm, width, 4 * width)), 4 * width, width)
-    total: str = net.add("Add", value, inner)
-    return total
 
 
 def speed(names: Sequence[str]) -> Iterator[str]:

@@ -124,6 +124,62 @@ def resnet50(seed: int = 0) -> onnx.ModelProto:
     return net.model("resnet50", "image", (3, 224, 224), value, 1000)
 
 
+class _Encoder(_Random):
+    """A transformer as exporters write it: matrix products and biases apart, shapes computed in the graph."""
+
+    def __init__(self, seed: int, width: int, heads: int) -> None:
+        super().__init__(seed)
+        self._width, self._heads = width, heads
+
+    def dense(self, value: str, inputs: int, outputs: int) -> str:
+        """Fully connected layer, the weight as (inputs, outputs)."""
+        return self.add("Add", self.add("MatMul", value, self._drawn((inputs, outputs))), self._zeros(outputs))
+
+    def ints(self, *values: int) -> str:
+        """A Constant node."""
+        output = f"constant_{len(self.nodes)}"
+        tensor = onnx.numpy_helper.from_array(np.array(values, np.int64), output)
+        self.nodes.append(onnx.helper.make_node("Constant", [], [output], value=tensor))
+        return output
+
+    def norm(self, value: str) -> str:
+        """Layer normalization of neutral scale."""
+        names = [f"norm{len(self.nodes)}.{kind}" for kind in ("scale", "bias")]
+        fills = (self.weight(n, np.full(self._width, f, np.float32)) for n, f in zip(names, (1, 0), strict=True))
+        return self.add("LayerNormalization", value, *fills)
+
+    def split(self, value: str, order: list[int]) -> str:
+        """[n, t, width] to heads, then in the given order of (n, t, head, dimension)."""
+        shape = self.add("Shape", value)
+        lengths = [self.add("Gather", shape, self.ints(place), axis=0) for place in (0, 1)]
+        sizes = self.ints(self._heads), self.ints(self._width // self._heads)
+        return self.add(
+            "Transpose", self.add("Reshape", value, self.add("Concat", *lengths, *sizes, axis=0)), perm=order
+        )
+
+    def layer(self, value: str) -> str:
+        """Attention and two fully connected layers, each behind a normalization and beside a residual."""
+        width, norm = self._width, self.norm(value)
+        query, key, values = (self.dense(norm, width, width) for _ in range(3))
+        scores = self.add("MatMul", self.split(query, [0, 2, 1, 3]), self.split(key, [0, 2, 3, 1]))
+        mixed = self.add("MatMul", self.add("Softmax", scores, axis=-1), self.split(values, [0, 2, 1, 3]))
+        mixed = self.add("Reshape", self.add("Transpose", mixed, perm=[0, 2, 1, 3]), self.ints(0, -1, width))
+        value = self.add("Add", value, self.dense(mixed, width, width))
+        inner = self.add("Gelu", self.dense(self.norm(value), width, 4 * width))
+        return self.add("Add", value, self.dense(inner, 4 * width, width))
+
+
+def transformer(layers: int, width: int = 768, heads: int = 12, seed: int = 0) -> onnx.ModelProto:
+    """Encoder layers on sequences of 64. Random weights: speed and memory only."""
+    net, value = _Encoder(seed, width, heads), "x"
+    for _ in range(layers):
+        value = net.layer(value)
+    model = net.model("transformer", "x", (64, width), value, width)
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info(value, TensorProto.FLOAT, ["n", 64, width]))
+    model.opset_import[0].version = 20  # Gelu
+    return model
+
+
 def mlp(width: int, depth: int, seed: int = 0) -> onnx.ModelProto:
     """Square fully connected layers with bias, ReLU between. Random weights: speed and memory only."""
     net, value = _Random(seed), "x"
