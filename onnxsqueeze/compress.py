@@ -84,10 +84,11 @@ def compress(
         SqueezeError: one sentence that names the offender; no file is written or changed then.
     """
     started = time.perf_counter()
+    _check_types(model, output, passes, inputs)
     pipeline = _pipeline(passes)
     for name, value, least in (("seed", seed, 0), ("jobs", jobs, 1)):
-        if value is not None and value < least:
-            raise PipelineError(f"{name} must be at least {least}, not {value}")
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise PipelineError(f"{name} must be at least {least} and whole, not {value!r}")
     target = None if output is None else Path(output)
     if target is not None:
         check_output(target)
@@ -236,6 +237,19 @@ class _Job:
         count = check_file(self._decodable, self._digests)
         what = f"all {count} packed weights were decoded and compared bit for bit" if count else "no weight is packed"
         self.context.notes(f"{reason}; so outputs were not compared, but {what}, and onnx.checker accepts the file")
+
+
+def _check_types(model: Any, output: Any, passes: Any, inputs: Any) -> None:
+    """Refuses arguments that cannot be what they are to be."""
+    paths = (str, os.PathLike)
+    if not (isinstance(model, paths) or hasattr(model, "graph")):
+        raise ModelError(f"a model is a path or an onnx.ModelProto, not {type(model).__name__}")
+    if output is not None and not isinstance(output, paths):
+        raise ModelError(f"an output is a path, not {type(output).__name__}")
+    if passes is not None and not isinstance(passes, str):
+        raise PipelineError(f"passes are a text such as 'prune,share,huffman', not {type(passes).__name__}")
+    if inputs is not None and not isinstance(inputs, (*paths, Mapping, Sequence)):
+        raise ModelError(f"inputs are a path, a feed or a sequence of feeds, not {type(inputs).__name__}")
 
 
 def _pipeline(passes: str | None) -> tuple[Any, ...]:

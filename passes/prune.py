@@ -59,6 +59,7 @@ class Prune:
         moved = self._permuted(model, jobs, context) if self.permute else 0
         jobs = self._jobs(model, context) if moved else jobs
         changed = context.each("prune", self._prune, jobs, lambda job: job[0].name)
+        self._tell_unpatterned(model, context)
         return moved + sum(changed)
 
     def _jobs(self, model: Model, context: Context) -> list[tuple[Weight, float]]:
@@ -68,6 +69,17 @@ class Prune:
             weights = [w for w in weights if not _is_depthwise(w)]
         targets = self._targets(weights, context)
         return [(w, t) for w, t in zip(weights, targets, strict=True) if t > 0]
+
+    def _tell_unpatterned(self, model: Model, context: Context) -> None:
+        """Notes how much an N:M granularity has left as it was."""
+        if grain.parse(self.granularity).pattern is None:
+            return
+        left = [w for w in packable(model, self.minimum, context) if not (w.note and w.note.pattern)]
+        if left:
+            context.notes(
+                f"prune: {len(left)} weights, such as '{left[0].name}', are not {self.granularity}: the first and the "
+                "last layer, depthwise convolutions, and those whose reduction axis it does not divide"
+            )
 
     def _permuted(self, model: Model, jobs: list[tuple[Weight, float]], context: Context) -> int:
         """Groups whose channels were put in another order."""
@@ -89,7 +101,7 @@ class Prune:
 
     def _global_targets(self, weights: list[Weight], sparsity: float, context: Context) -> list[float]:
         """Each tensor's sparsity under one threshold on normalised saliency, found on a histogram."""
-        counts = [_log_histogram(self._saliency(w)[0]) for w in weights]
+        counts = [_log_histogram(saliency, groups.sizes) for saliency, groups in map(self._saliency, weights)]
         sizes = [w.size for w in weights]
         pooled = np.sum([c / c.sum() * n for c, n in zip(counts, sizes, strict=True)], axis=0)
         below = np.searchsorted(np.cumsum(pooled), sparsity * sum(sizes), side="right")
@@ -167,9 +179,10 @@ def _is_edge(weights: list[Weight]) -> list[bool]:
     return [last > 1 and i in (0, last) for i in range(len(weights))]
 
 
-def _log_histogram(saliency: Array) -> Array:
+def _log_histogram(saliency: Array, sizes: Array | None) -> Array:
+    """How many elements lie in groups of each saliency; ``sizes``: of the groups, where they differ."""
     logs = np.log2(np.maximum(saliency, 2.0**LOG_LOW))
-    return np.histogram(logs, BINS, (LOG_LOW, LOG_HIGH))[0].astype(np.float64)
+    return np.histogram(logs, BINS, (LOG_LOW, LOG_HIGH), weights=sizes)[0].astype(np.float64)
 
 
 def _count(saliency: Array, target: float, sizes: Array | None) -> int:

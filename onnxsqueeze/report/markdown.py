@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -76,7 +77,7 @@ def _fidelity(found: Comparison) -> Iterator[str]:
         (
             plain(f.output),
             "exact" if f.exact else error(f.relative_error),
-            f"{f.cosine:.6f}",
+            "" if math.isnan(f.cosine) else f"{f.cosine:.6f}",
             "" if f.top1 is None else percent(f.top1, 2),
         )
         for f in found.verification.outputs

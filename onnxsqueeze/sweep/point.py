@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -44,7 +45,7 @@ class Point:
         """What a compression came to."""
         found = result.verification
         worst = None if found is None else found.worst
-        if found is None or worst is None:
+        if found is None or worst is None or math.isnan(worst.relative_error):
             return Point(passes, result.compressed_nbytes, seconds=result.seconds)
         return Point(
             passes,

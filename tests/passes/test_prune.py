@@ -109,8 +109,12 @@ def test_n_of_m_runs_along_the_reduction_axis(kept: int, group: int) -> None:
     assert (np.count_nonzero(values.reshape(24, -1, group, 3, 3), axis=2) == kept).all()
 
 
-def test_n_of_m_needs_whole_groups() -> None:
-    assert zeros(prune(dense(gaussian(62, 48)), granularity="2:4")["w"]) == 0
+def test_n_of_m_needs_whole_groups_and_says_so() -> None:
+    notes: list[str] = []
+    model = Model.load(dense(gaussian(62, 48)))
+    assert Prune(granularity="2:4")(model, Context(notes=notes.append)) == 0
+    assert zeros(model.weights()[0].values()) == 0
+    assert any("1 weights, such as 'w', are not 2:4" in note for note in notes)
 
 
 def chain(*widths: int) -> onnx.ModelProto:
@@ -133,6 +137,12 @@ def test_the_first_and_last_layer_get_half() -> None:
 def test_one_threshold_for_all_takes_scale_into_account() -> None:
     shares = [zeros(w) for w in prune(chain(64, 64, 64, 64, 64), sparsity=0.6, scope="global").values()]
     assert shares == pytest.approx([0.3, 0.6, 0.6, 0.3], abs=0.03)
+
+
+def test_one_threshold_counts_elements_not_blocks() -> None:
+    """Where most blocks stick out of the weight, the share of zeros is still that asked for."""
+    values = prune(chain(65, 65, 65), sparsity=0.5, scope="global", granularity="block(1x64)").values()
+    assert np.mean([zeros(w) for w in values]) == pytest.approx(0.5, abs=0.02)
 
 
 def test_one_threshold_takes_more_where_more_is_small() -> None:

@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
 import onnxsqueeze
-from onnxsqueeze.errors import ModelError, PipelineError
+from onnxsqueeze.errors import ModelError, PipelineError, SqueezeError
 
 ROOT = Path(__file__).parents[2]
 LENET = ROOT / "zoo" / "models" / "lenet-300-100.onnx"
@@ -70,8 +70,23 @@ def test_given_inputs_are_used_and_named(tmp_path: Path) -> None:
         onnxsqueeze.compress(LENET, inputs=[])
 
 
-@pytest.mark.parametrize(("name", "value"), [("seed", -1), ("jobs", 0)])
-def test_impossible_numbers_are_refused(name: str, value: int) -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": 123}, "a model is a path or an onnx.ModelProto, not int"),
+        ({"model": b"in.onnx"}, "not bytes"),
+        ({"output": 1}, "an output is a path, not int"),
+        ({"passes": ["prune"]}, "passes are a text such as 'prune,share,huffman', not list"),
+        ({"inputs": 5}, "inputs are a path, a feed or a sequence of feeds, not int"),
+    ],
+)
+def test_arguments_of_other_types_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SqueezeError, match=message):
+        onnxsqueeze.compress(**{"model": LENET, **options})
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", -1), ("seed", "a"), ("jobs", 0), ("jobs", 1.5)])
+def test_impossible_numbers_are_refused(name: str, value: Any) -> None:
     options: dict[str, Any] = {name: value}
     with pytest.raises(PipelineError, match=f"{name} must be at least"):
         onnxsqueeze.compress(LENET, **options)
