@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "ep_account.h"
 #include "ep_choice.h"
 #include "ep_compute.h"
 
@@ -50,7 +51,7 @@ struct ComputeInfo : OrtNodeComputeInfo {
 // The provider of one session.
 struct Provider : OrtEp {
   Provider(const OrtApi* api, Release release, Choice choice)
-      : OrtEp{}, api(api), release(release), choice(std::move(choice)) {
+      : OrtEp{}, api(api), release(release), choice(std::move(choice)), account(this->choice.account()) {
     ort_version_supported = kOrtApiVersion;
     GetName = [](const OrtEp*) { return kName; };
     GetCapability = [](OrtEp* self, const OrtGraph* graph, OrtEpGraphSupportInfo* info) {
@@ -82,7 +83,12 @@ struct Provider : OrtEp {
     for (const GraphNode& node : graph.nodes()) {
       if (!IsDecode(node)) continue;
       const auto match = FindMatch(graph, node);
-      if (!match || !choice.Pays(graph, *match)) continue;
+      std::string reason = "no kernel for where it goes";
+      if (!match || !choice.Pays(graph, *match, &reason)) {
+        account.Leave(graph, node, reason);
+        continue;
+      }
+      reasons[node.outputs[0].name] = reason;
       std::vector<const OrtNode*> handles;
       for (const GraphNode* taken : match->nodes) handles.push_back(taken->handle);
       Check(AddNodesToFuse(GetEpApi(api), info, handles.data(), handles.size(), &options));
@@ -90,12 +96,14 @@ struct Provider : OrtEp {
   }
 
   void CompileAll(const OrtGraph** graphs, const OrtNode** nodes, size_t count, OrtNodeComputeInfo** infos) {
-    (void)nodes;
     for (size_t i = 0; i < count; ++i) {
       const Graph graph(api, graphs[i]);
       const auto match = FindMainMatch(graph);
       if (!match) throw std::runtime_error("a node that was taken over cannot be compiled");
       infos[i] = new ComputeInfo(api, MakeCompute(graph, *match));
+      const char* name = "";
+      Check(ort::Node_GetName::Call(api, nodes[i], &name));
+      account.Take(*match, name, "sparse", reasons[match->decode->outputs[0].name]);
     }
   }
 
@@ -112,6 +120,8 @@ struct Provider : OrtEp {
   const OrtApi* api;
   Release release;
   Choice choice;
+  Account account;
+  std::unordered_map<std::string, std::string> reasons;  // why a weight was taken over, by its name
 };
 
 // The factory lives as long as the library, which is never unloaded (-z nodelete).

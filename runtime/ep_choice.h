@@ -2,6 +2,8 @@
 #ifndef ONNXSQUEEZE_EP_CHOICE_H_
 #define ONNXSQUEEZE_EP_CHOICE_H_
 
+#include <string>
+
 #include "ep_match.h"
 
 namespace osq {
@@ -12,11 +14,17 @@ class Choice {
   static Choice Read(const OrtApi* api, const OrtSessionOptions* options);
 
   bool never() const { return mode_ == kNever; }
-  bool Pays(const Graph& graph, const Match& match) const;
+
+  // Whether a match is to be taken over; `reason` says why, or why not.
+  bool Pays(const Graph& graph, const Match& match, std::string* reason) const;
+
+  // The file that is told of all decisions; "" for none.
+  const std::string& account() const { return account_; }
 
  private:
   enum Mode { kAuto, kAlways, kNever };
   Mode mode_ = kAuto;
+  std::string account_;
 };
 
 }  // namespace osq

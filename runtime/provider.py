@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -45,12 +46,15 @@ def register() -> None:
             _registered = True
 
 
-def session_options(sess_options: Any = None, *, kernel: str = "auto") -> Any:
+def session_options(
+    sess_options: Any = None, *, kernel: str = "auto", account: str | os.PathLike[str] | None = None
+) -> Any:
     """Options of a session that runs packed weights natively where that is faster.
 
     Args:
         sess_options: ``onnxruntime.SessionOptions`` to add the provider to; None for new ones.
         kernel: "auto" takes what runs faster on this machine, "always" all that there is a kernel for, "never" none.
+        account: file to which a line of JSON is added for each packed weight: which kernel runs it, or why none does.
 
     Raises:
         RuntimeUnavailable: see ``register``.
@@ -65,4 +69,6 @@ def session_options(sess_options: Any = None, *, kernel: str = "auto") -> Any:
     devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == NAME]
     options.add_provider_for_devices(devices[:1], {})
     options.add_session_config_entry(f"ep.{NAME.lower()}.kernel", kernel)
+    if account is not None:
+        options.add_session_config_entry(f"ep.{NAME.lower()}.account", os.fspath(account))
     return options

@@ -34,6 +34,7 @@ LAYERS = (
     "passes",
     "verify",
     "compress",
+    "bench",
     "sweep",
     "ota",
     "report",

@@ -18,6 +18,7 @@ COMMANDS = {
     "verify": "A B         do two models give the same outputs?",
     "report": "A B         what was saved, layer by layer: tables, HTML, Markdown",
     "sweep": "IN          a grid of pipelines: size against fidelity, and the knee",
+    "bench": "FILE        latency and memory: stock, with the execution provider, dense",
     "unpack": "FILE OUT    back to plain dense ONNX, for any engine",
     "passes": "            every pass with its options",
     "zoo": "            the real models that can be fetched by name",
