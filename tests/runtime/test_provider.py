@@ -17,7 +17,6 @@ from onnx import numpy_helper
 from sparse_models import Array, build, packed, sparse
 
 import onnxsqueeze
-from onnxsqueeze import zoo
 from onnxsqueeze.errors import RuntimeUnavailable
 from onnxsqueeze.runtime import provider
 from onnxsqueeze.runtime.provider import NAME, session_options
@@ -224,19 +223,43 @@ def test_many_runs_and_sessions_at_once() -> None:
     assert wrong == []
 
 
-def test_a_session_outlives_its_options() -> None:
-    code = f"""
-import gc, onnxruntime, numpy as np
+MAKE = """
+import gc, os, sys, onnxruntime, numpy as np
 from onnxsqueeze.runtime.provider import session_options
 def opened():
     options = session_options(kernel="always")
-    return onnxruntime.InferenceSession(r"{zoo.fetch("lenet-300-100")}", options)
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(sys.argv[1], options, enable_fallback=0)
+def run(session):
+    return session.run(None, {"x": np.ones((2, 150), np.float32)})[0].tobytes()
 session = opened()
 gc.collect()
-print(session.run(None, {{session.get_inputs()[0].name: np.zeros((1, 1, 28, 28), np.float32)}})[0].shape)
+first = run(session)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout.strip()) == (0, "(1, 10)")
+SCENES = {
+    "a session that outlives its options": "run(session) == first",
+    "a session that goes after others have come": "other = opened(); del session; gc.collect(); run(other) == first",
+    "a fork before onnxruntime has threads": """
+options = session_options(kernel="always")
+options.intra_op_num_threads, options.log_severity_level = 1, 4
+session = onnxruntime.InferenceSession(sys.argv[1], options, enable_fallback=0)
+child = os.fork()
+if child == 0:
+    os._exit(0 if run(session) == first and run(opened()) == first else 1)
+os.waitpid(child, 0)[1] == 0 and run(session) == first
+""",
+}
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_life_and_death(scene: str, tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(packed(build("(float[n,150] x) => (float[n,100] y) { y = MatMul(x, w) }", w=sparse(150, 100))))
+    *before, last = SCENES[scene].strip().split("\n")
+    *more, last = last.split("; ")
+    code = "\n".join([MAKE, *before, *more, f"sys.exit(0 if {last} else 'not as before')"])
+    done = subprocess.run([sys.executable, "-c", code, str(model)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("name", ["lenet-300-100", "lenet-5"])
