@@ -78,6 +78,8 @@ Epilogue EpilogueOf(const Graph& graph, const Match& match) {
   return epilogue;
 }
 
+constexpr size_t kFew = 3;  // rows of x up to which they are taken one by one
+
 class LinearCompute : public Compute {
  public:
   LinearCompute(const Graph& graph, const Match& match)
@@ -87,29 +89,30 @@ class LinearCompute : public Compute {
     const auto first = static_cast<size_t>(weight.shape()[0]),
                second = static_cast<size_t>(weight.shape()[1]);
     const std::vector<float> dense = DecodeFloats(graph, *match.decode);
-    matrix_ = match.transposed ? PackRows(dense.data(), first, second, second, 1, kLinearBlock)
-                               : PackRows(dense.data(), second, first, 1, second, kLinearBlock);
+    const DenseMatrix matrix = match.transposed ? DenseMatrix{dense.data(), first, second, second, 1}
+                                                : DenseMatrix{dense.data(), second, first, 1, second};
+    vector_ = PackRows(matrix, {Use::kVector});
+    panel_ = PackRows(matrix, {Use::kPanel});
   }
 
   void Run(OrtKernelContext* context) const override {
     const osq::Run run(api_, context);
     std::vector<int64_t> shape = run.shape();
-    if (shape.empty() || shape.back() != static_cast<int64_t>(matrix_.columns)) {
-      throw std::runtime_error("the input's last dimension is not " + std::to_string(matrix_.columns));
+    if (shape.empty() || shape.back() != static_cast<int64_t>(panel_.columns)) {
+      throw std::runtime_error("the input's last dimension is not " + std::to_string(panel_.columns));
     }
     const auto batch = std::accumulate(shape.begin(), shape.end() - 1, size_t{1},
                                        [](size_t n, int64_t d) { return n * static_cast<size_t>(d); });
-    shape.back() = static_cast<int64_t>(matrix_.rows);
-    if (run.shape().size() == 1) shape = {static_cast<int64_t>(matrix_.rows)};
+    shape.back() = static_cast<int64_t>(panel_.rows);
     float* const y = run.Output<float>(shape);
-    SparseLinear(matrix_, run.Input<float>(), batch, epilogue_, y,
+    SparseLinear(batch <= kFew ? vector_ : panel_, run.Input<float>(), batch, epilogue_, y,
                  [&](size_t tasks, const std::function<void(size_t)>& body) { run.Parallel(tasks, body); });
   }
 
  private:
   const OrtApi* api_;
   Epilogue epilogue_;
-  SparseRows matrix_;
+  SparseRows vector_, panel_;  // for few rows of x, and for many
 };
 
 class ConvolutionCompute : public Compute {
@@ -144,9 +147,7 @@ class ConvolutionCompute : public Compute {
     const auto rows = static_cast<size_t>(shape[0]), columns = dense.size() / rows;
     if (plan_.groups == 0 || rows % plan_.groups != 0)
       throw std::runtime_error("group does not fit the weight");
-    const size_t taps = plan_.kernel[0] * plan_.kernel[1];
-    matrix_ = PackRows(dense.data(), rows, columns, columns, 1,
-                       taps == 1 ? kLinearBlock : kConvolutionBlock * taps);
+    matrix_ = PackRows({dense.data(), rows, columns, columns, 1}, {Use::kConvolution, plan_.groups});
   }
 
   void Run(OrtKernelContext* context) const override {

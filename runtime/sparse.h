@@ -1,108 +1,87 @@
-// Sparse matrices times dense ones, and sparse convolutions, in float32.
+// Products and convolutions with sparse weights, float32.
 //
-// A sparse matrix is kept by rows, one row an output channel: values, and which input each belongs to. Many
-// columns are computed at once: a value is multiplied with a run of neighbours in the input, which lie side
-// by side. Where its run begins is looked up in a table with one entry an input; so the same kernel
-// multiplies matrices and convolves, without unfolding the input.
+// A matrix has one row an output channel. It is laid out for what it will meet; packed, it is immutable and
+// may be used from many threads at once. All elements of y are written, and results do not depend on the
+// number of threads. Scratch memory that is not to be had throws std::bad_alloc, an input beyond all
+// addresses std::length_error.
 #ifndef ONNXSQUEEZE_SPARSE_H_
 #define ONNXSQUEEZE_SPARSE_H_
 
-#include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <vector>
+
+#include "product_kernels.h"
 
 namespace osq {
 
-constexpr size_t kPanel = 64;  // columns computed at once; inputs are readable this far past their end
-
-// Calls body(0) ... body(tasks - 1), each once, in any order and on any thread.
-using Parallel = std::function<void(size_t tasks, const std::function<void(size_t)>& body)>;
-
-enum class Activation { kNone, kRelu, kClip, kHardSwish, kGelu };
-
-// What is done to a result before it is stored.
-struct Epilogue {
-  std::vector<float> bias;  // one an output channel, or none
-  Activation activation = Activation::kNone;
-  float low = 0, high = 0;  // of kClip
-
-  float BiasOf(size_t row) const { return bias.empty() ? 0 : bias[row]; }
-  void Apply(float* values, size_t n) const;
+// A matrix that lies dense: element (r, c) is values[r * row_stride + c * column_stride].
+struct DenseMatrix {
+  const float* values;
+  size_t rows, columns, row_stride, column_stride;
 };
 
-// Rows of a sparse matrix, each sorted by column. Inputs below 2^16 are numbered in 16 bits, others in 32.
+// For panels: rows are kept in chunks, a chunk's values block of columns by block, so that what a block meets
+// stays in the nearest cache while all the rows of the chunk meet it. In a block, rows are in the order of
+// their number of values: a loop that runs as often as the one before is well predicted.
+struct PanelRows {
+  struct Chunk {
+    size_t first, rows;          // never of two groups of a convolution
+    std::vector<size_t> begins;  // of the values of each block; and the end
+  };
+  size_t block = 0;  // columns
+  std::vector<Chunk> chunks;
+  std::vector<RowRun> runs;  // chunk by chunk, block by block
+  std::vector<uint8_t> index;
+  std::vector<float> values;
+};
+
+// For single vectors: rows are kept in slices of 16, side by side; step i of a slice holds the i-th value of
+// each row, and how far its column lies beyond the one before. Longer ways, and the ends of shorter rows, are
+// filled up with zeros. Slices are of rows of similar length, of one chunk of rows.
+struct SliceRows {
+  struct Slice {
+    uint32_t row[16];  // kNoRow where there is none
+    size_t begin, steps;
+  };
+  static constexpr uint32_t kNoRow = 0xFFFFFFFF;
+  std::vector<Slice> slices;
+  std::vector<uint8_t> distance;
+  std::vector<float> values;
+};
+
+// For vectors with many zeros: by column, for each chunk of rows.
+struct ColumnRows {
+  struct Chunk {
+    size_t first, rows;
+    std::vector<size_t> begins;  // of each column; and the end
+  };
+  std::vector<Chunk> chunks;
+  std::vector<uint16_t> row;  // in the chunk
+  std::vector<float> values;
+};
+
+// A packed sparse matrix; one of the three holds it.
 struct SparseRows {
   size_t rows = 0, columns = 0;
-  size_t blocks = 1;             // of columns, whose inputs fit the nearest cache together
-  std::vector<uint32_t> begins;  // of row r's values in block b: begins[r * blocks + b]; and one at the end
-  std::vector<uint16_t> narrow;
-  std::vector<uint32_t> wide;
-  std::vector<float> values;
+  size_t entries = 0;
+  Use use = Use::kPanel;
+  PanelRows panels;
+  SliceRows slices;
+  ColumnRows by_column;
 
-  size_t size() const { return values.size(); }
-  size_t begin(size_t row, size_t block) const { return begins[row * blocks + block]; }
   size_t bytes() const;
 };
 
-// The nonzeros of a matrix: element (r, c) is dense[r * row_stride + c * column_stride].
-SparseRows PackRows(const float* dense, size_t rows, size_t columns, size_t row_stride, size_t column_stride,
-                    size_t block_columns);
-
-// Inputs of a block whose runs stay in the nearest cache, measured: those of a matrix, and the channels of a
-// convolution, whose runs are longer by the kernel's reach.
-constexpr size_t kLinearBlock = 192, kConvolutionBlock = 48;
+// Packs the elements that are not zero. Columns of a convolution are in the order [channel, tap].
+SparseRows PackRows(const DenseMatrix& matrix, const Purpose& purpose);
 
 // y [batch, rows] = x [batch, columns] times the transposed matrix.
 void SparseLinear(const SparseRows& matrix, const float* x, size_t batch, const Epilogue& epilogue, float* y,
                   const Parallel& parallel);
 
-// A convolution of one or two spatial dimensions; of one, height is 1 everywhere.
-struct Convolution {
-  size_t channels = 0, groups = 1;  // inputs; outputs are the rows of the matrix
-  size_t kernel[2] = {1, 1}, stride[2] = {1, 1}, dilation[2] = {1, 1};
-  size_t pad[2] = {0, 0};                        // before
-  size_t input[2] = {1, 1}, output[2] = {1, 1};  // sizes of one channel
-};
-
 // y [batch, rows, output] = x [batch, channels, input] convolved with the matrix [rows, channels / groups *
-// kernel].
+// taps].
 void SparseConvolve(const SparseRows& matrix, const Convolution& convolution, const float* x, size_t batch,
                     const Epilogue& epilogue, float* y, const Parallel& parallel);
-
-// A block of columns of some rows: row r has the values begins[r * step] ... ends[r * step] - 1.
-template <typename Index>
-struct SparseBlock {
-  const float* values;
-  const Index* index;
-  const uint32_t *begins, *ends;
-  size_t rows, step;
-  const uint32_t* table;  // where the run of each column begins in the input
-};
-
-// The inner loops for one instruction set; results of different ones agree to rounding.
-struct SparseKernels {
-  // out[r * width + j] += sum over row r's values i of values[i] * in[table[index[i]] + j], for j < width, a
-  // multiple of 16.
-  template <typename Index>
-  using Multiply = void (*)(const SparseBlock<Index>& block, const float* in, size_t width, float* out);
-  Multiply<uint16_t> multiply16;
-  Multiply<uint32_t> multiply32;
-
-  // Sum over i of values[i] * in[index[i]].
-  template <typename Index>
-  using Dot = float (*)(const float* values, const Index* index, size_t n, const float* in);
-  Dot<uint16_t> dot16;
-  Dot<uint32_t> dot32;
-};
-
-const SparseKernels& ActiveSparseKernels();
-
-extern const SparseKernels kPortableSparseKernels;
-#ifdef __x86_64__
-extern const SparseKernels kAvx2SparseKernels;
-extern const SparseKernels kAvx512SparseKernels;
-#endif
 
 }  // namespace osq
 

@@ -1,7 +1,8 @@
 // Convolutions with sparse weights.
+#include <algorithm>
 #include <stdexcept>
 
-#include "sparse_rows.h"
+#include "panels.h"
 
 namespace osq {
 namespace {
@@ -36,17 +37,18 @@ class Layout {
 
   // Where the run of each column of the matrix begins, from its group's first channel.
   std::vector<uint32_t> Table() const {
-    std::vector<uint32_t> table;
-    for (size_t channel = 0; channel < c_.channels / c_.groups; ++channel) {
-      for (size_t ky = 0; ky < c_.kernel[0]; ++ky) {
-        for (size_t kx = 0; kx < c_.kernel[1]; ++kx) {
-          const size_t y = ky * c_.dilation[0], x = kx * c_.dilation[1];
-          const size_t phase = Phase(0, y) * phases_[1].size() + Phase(1, x);
-          const size_t at =
-              channel * per_channel() + phase * plane() + y / c_.stride[0] * width() + x / c_.stride[1];
-          table.push_back(static_cast<uint32_t>(at));
-        }
+    std::vector<size_t> taps;
+    for (size_t ky = 0; ky < c_.kernel[0]; ++ky) {
+      for (size_t kx = 0; kx < c_.kernel[1]; ++kx) {
+        const size_t y = ky * c_.dilation[0], x = kx * c_.dilation[1];
+        const size_t phase = Phase(0, y) * phases_[1].size() + Phase(1, x);
+        taps.push_back(phase * plane() + y / c_.stride[0] * width() + x / c_.stride[1]);
       }
+    }
+    std::vector<uint32_t> table;
+    table.reserve(c_.channels / c_.groups * taps.size());
+    for (size_t channel = 0; channel < c_.channels / c_.groups; ++channel) {
+      for (const size_t tap : taps) table.push_back(static_cast<uint32_t>(channel * per_channel() + tap));
     }
     return table;
   }
@@ -89,74 +91,103 @@ class Layout {
   bool as_it_is_ = true;
 };
 
-// Stores results of neighbouring positions of the laid out input: those past the output's width are dropped.
-void StorePositions(const float* results, size_t first, size_t n, size_t laid_width, size_t width,
-                    float* out) {
-  if (laid_width == width) {
-    std::copy_n(results, n, out + first);
-    return;
-  }
+// Positions of the laid out input that are neighbours in the output, too: those past the output's width drop.
+struct Piece {
+  size_t from, to, count;  // in the panel, and in the output
+};
+
+std::vector<Piece> PiecesOf(size_t first, size_t n, size_t laid_width, size_t width) {
+  if (laid_width == width) return {{0, first, n}};
+  std::vector<Piece> pieces;
   for (size_t i = 0; i < n;) {
     const size_t y = (first + i) / laid_width, x = (first + i) % laid_width;
     const size_t run = std::min(n - i, laid_width - x);
-    if (x < width) std::copy_n(results + i, std::min(run, width - x), out + y * width + x);
+    if (x < width) pieces.push_back({i, y * width + x, std::min(run, width - x)});
     i += run;
   }
+  return pieces;
 }
 
-// An image laid out: where the runs of a panel begin.
-struct Image {
-  const float* data = nullptr;
-  std::vector<uint32_t> table;
-  size_t group = 0;  // floats of the channels of one group
+// An image laid out, and the matrix that meets it.
+class Convolver {
+ public:
+  Convolver(const SparseRows& matrix, const Convolution& c, const Layout& layout, const Epilogue& epilogue)
+      : matrix_(matrix), c_(c), layout_(layout), epilogue_(epilogue), table_(layout.Table()) {}
 
-  // The last panel of an image that lies as it came in must not be read past its end.
-  const float* tail = nullptr;
-  std::vector<uint32_t> tail_table;
-  size_t tail_group = 0;
-};
-
-void ConvolveOne(const Rows& rows, const Convolution& c, const Layout& layout, const Image& image,
-                 const Epilogue& epilogue, float* y, const Parallel& parallel) {
-  const size_t positions = layout.positions(), panels = (positions + kPanel - 1) / kPanel;
-  const size_t count = rows.matrix.rows, blocks = (count + kTaskRows - 1) / kTaskRows;
-  const size_t group_rows = count / c.groups, area = c.output[0] * c.output[1];
-  parallel(panels * blocks, [&](size_t task) {
-    const size_t first = task / blocks * kPanel, n = std::min(kPanel, positions - first);
-    const size_t begin = task % blocks * kTaskRows, end = std::min(count, begin + kTaskRows);
-    const bool is_tail = n < kPanel && image.tail != nullptr;
-    const float* const in = is_tail ? image.tail : image.data + first;
-    const std::vector<uint32_t>& table = is_tail ? image.tail_table : image.table;
-    alignas(64) float tile[kTaskRows * kPanel];
-    const size_t width = RoundUp(n, 16);
-    for (size_t row = begin; row < end;) {  // rows of one group at a time
-      const size_t group = row / group_rows, rest = std::min(end, (group + 1) * group_rows) - row;
-      const float* const from = in + group * (is_tail ? image.tail_group : image.group);
-      FillTile(rows, row, rest, table.data(), from, width, 1, epilogue, tile);
-      epilogue.Apply(tile, rest * width);
-      for (size_t r = 0; r < rest; ++r) {
-        StorePositions(tile + r * width, first, n, layout.width(), c.output[1], y + (row + r) * area);
-      }
-      row += rest;
-    }
-  });
-}
-
-// Copies the last positions of every channel, `kPanel` apart.
-void FillTail(const Convolution& c, const float* x, Floats* storage, Image* image) {
-  const size_t size = c.input[0] * c.input[1], n = size % kPanel, per_group = c.channels / c.groups;
-  if (n == 0) return;
-  if (*storage == nullptr) *storage = Allocate(c.channels * kPanel);
-  for (size_t channel = 0; channel < c.channels; ++channel) {
-    float* const out = storage->get() + channel * kPanel;
-    std::copy_n(x + (channel + 1) * size - n, n, out);
-    std::fill_n(out + n, kPanel - n, 0.0f);
+  // `size`: floats from `image` on that may be read.
+  void Run(const float* image, size_t size, float* y, const Parallel& parallel) const {
+    const size_t positions = layout_.positions(), chunks = matrix_.panels.chunks.size();
+    const Cut cut(Ceil(positions, kernels_.width), kConvolutionShape.vectors);
+    parallel(cut.panels * chunks, [&](size_t task) {
+      const size_t first = task / chunks * cut.vectors * kernels_.width;
+      const size_t n = std::min(cut.vectors * kernels_.width, positions - first);
+      RunChunk(matrix_.panels.chunks[task % chunks], image, size, {first, n, cut.vectors}, y);
+    });
   }
-  image->tail = storage->get();
-  image->tail_group = per_group * kPanel;
-  image->tail_table.resize(per_group);
-  for (size_t i = 0; i < per_group; ++i) image->tail_table[i] = static_cast<uint32_t>(i * kPanel);
-}
+
+ private:
+  struct Panel {
+    size_t first, n, vectors;  // positions, and how many vectors they make
+  };
+
+  void RunChunk(const PanelRows::Chunk& chunk, const float* image, size_t size, const Panel& panel,
+                float* y) const {
+    constexpr size_t kMost = kConvolutionShape.vectors * 16;
+    alignas(64) float tile[kConvolutionShape.rows * kMost];
+    alignas(64) float inputs[kConvolutionShape.block * kMost];
+    const size_t pitch = panel.vectors * kernels_.width, block = matrix_.panels.block;
+    const size_t group = chunk.first / (matrix_.rows / c_.groups);
+    const size_t before = group * (c_.channels / c_.groups) * layout_.per_channel() + panel.first;
+    const float* const bias = epilogue_.bias.empty() ? nullptr : epilogue_.bias.data() + chunk.first;
+    const size_t area = c_.output[0] * c_.output[1], blocks = chunk.begins.size() - 1;
+    float* const out = y + chunk.first * area;
+    const auto pieces = PiecesOf(panel.first, panel.n, layout_.width(), c_.output[1]);
+    const bool is_whole = pieces.size() == 1 && pieces[0].count == pitch;  // sums go where they belong
+    for (size_t b = 0; b < blocks; ++b) {
+      const size_t columns = std::min(block, matrix_.columns - b * block);
+      Collect(table_.data() + b * block, columns, image + before, size - before, panel, inputs);
+      PanelBlock work = BlockOf(matrix_.panels, chunk, b);
+      work.in = inputs;
+      work.sums = {bias, b == 0 ? nullptr : tile, pitch, tile, pitch};
+      if (is_whole && b + 1 == blocks) {
+        work.sums.out = out + pieces[0].to;
+        work.sums.out_stride = area;
+      }
+      kernels_.multiply(work, panel.vectors);
+    }
+    if (is_whole) {
+      for (size_t r = 0; r < chunk.rows; ++r) epilogue_.Apply(out + r * area + pieces[0].to, pitch);
+      return;
+    }
+    epilogue_.Apply(tile, chunk.rows * pitch);
+    for (size_t r = 0; r < chunk.rows; ++r) {
+      for (const Piece& piece : pieces) {
+        std::copy_n(tile + r * pitch + piece.from, piece.count, out + r * area + piece.to);
+      }
+    }
+  }
+
+  // Copies what the columns of a block meet. Lanes past the panel's end may hold anything that can be read; a
+  // column near the end of the image is copied lane by lane.
+  void Collect(const uint32_t* table, size_t columns, const float* from, size_t size, const Panel& panel,
+               float* out) const {
+    const size_t pitch = panel.vectors * kernels_.width;
+    size_t whole = columns;
+    while (whole > 0 && size_t{table[whole - 1]} + pitch > size) --whole;
+    kernels_.collect(from, table, whole, panel.vectors, out);
+    for (size_t c = whole; c < columns; ++c) {
+      std::copy_n(from + table[c], panel.n, out + c * pitch);
+      std::fill_n(out + c * pitch + panel.n, pitch - panel.n, 0.0f);
+    }
+  }
+
+  const SparseRows& matrix_;
+  const Convolution& c_;
+  const Layout& layout_;
+  const Epilogue& epilogue_;
+  const std::vector<uint32_t> table_;
+  const ProductKernels& kernels_ = ActiveProductKernels();
+};
 
 }  // namespace
 
@@ -165,28 +196,23 @@ void SparseConvolve(const SparseRows& matrix, const Convolution& c, const float*
   const size_t area = c.output[0] * c.output[1], taken = c.input[0] * c.input[1];
   if (batch == 0 || matrix.rows == 0 || area == 0) return;
   const Layout layout(c);
-  Image image;
-  image.group = c.channels / c.groups * layout.per_channel();
   const size_t laid = c.channels * layout.per_channel();
   if (laid >= kTableEnd) throw std::length_error("the input of a convolution has 2^32 elements or more");
-  image.table = layout.Table();
-  Floats copy;
-  if (!layout.as_it_is()) {
-    copy = Allocate(laid + kPanel);
-    std::fill_n(copy.get() + laid, kPanel, 0.0f);
-  }
+  const Convolver convolver(matrix, c, layout, epilogue);
+  constexpr size_t kSlack = kConvolutionShape.vectors * 16;
+  const Floats copy = layout.as_it_is() ? nullptr : Allocate(laid + kSlack);
+  if (copy != nullptr) std::fill_n(copy.get() + laid, kSlack, 0.0f);
   for (size_t b = 0; b < batch; ++b) {
     const float* const source = x + b * c.channels * taken;
-    if (layout.as_it_is()) {
-      image.data = source;
-      FillTail(c, source, &copy, &image);
-    } else {
-      image.data = copy.get();
-      parallel(c.channels, [&](size_t channel) {
-        layout.Fill(source + channel * taken, copy.get() + channel * layout.per_channel());
-      });
+    float* const out = y + b * matrix.rows * area;
+    if (copy == nullptr) {
+      convolver.Run(source, (batch - b) * laid, out, parallel);
+      continue;
     }
-    ConvolveOne(Rows{matrix}, c, layout, image, epilogue, y + b * matrix.rows * area, parallel);
+    parallel(c.channels, [&](size_t channel) {
+      layout.Fill(source + channel * taken, copy.get() + channel * layout.per_channel());
+    });
+    convolver.Run(copy.get(), laid + kSlack, out, parallel);
   }
 }
 

@@ -1,6 +1,8 @@
-// Sparse products and convolutions against their definition in double, and for any number of tasks at once.
+// Sparse products and convolutions against their definition in double, and for
+// any number of tasks at once.
 //
-//   sparse_test [rounds [seed]]    Exits with 0 where all is well. ONNXSQUEEZE_ISA picks the instruction set.
+//   sparse_test [rounds [seed]]    Exits with 0 where all is well.
+//   ONNXSQUEEZE_ISA picks the instruction set.
 #include "sparse.h"
 
 #include <cmath>
@@ -14,7 +16,8 @@ namespace {
 using namespace osq;
 using Floats = std::vector<float>;
 
-// Sums of n products of numbers below 1 in float32 are off by less than this, times n.
+// Sums of n products of numbers below 1 in float32 are off by less than this,
+// times n.
 constexpr double kBound = 2e-7;
 
 float Number(Random* random) { return static_cast<float>(random->Below(1 << 20)) * 0x1p-19f - 1; }
@@ -75,9 +78,10 @@ void TestLinear(Random* random) {
   const size_t batch = random->Chance(8) ? 0 : random->Between(1, random->Chance(3) ? 200 : 20);
   const size_t used = columns > 1000 ? std::min<size_t>(rows, 4) : rows;
   const Floats dense = Numbers(random, used * columns, random->Between(1, 12));
-  const Floats x = Numbers(random, batch * columns, 1);
+  const Floats x = Numbers(random, batch * columns, random->Between(1, 3));
   const Epilogue epilogue = RandomEpilogue(random, used);
-  const SparseRows matrix = PackRows(dense.data(), used, columns, columns, 1, random->Between(1, 300));
+  const Use use = static_cast<Use>(random->Below(3));
+  const SparseRows matrix = PackRows({dense.data(), used, columns, columns, 1}, {use});
   const Exact<float> in(x), out(batch * used), again(batch * used);
   SparseLinear(matrix, in.data(), batch, epilogue, out.data(), Forwards);
   SparseLinear(matrix, in.data(), batch, epilogue, again.data(), Backwards);
@@ -142,7 +146,8 @@ void TestConvolution(Random* random) {
   const Floats dense = Numbers(random, rows * columns, random->Between(1, 12));
   const Floats x = Numbers(random, batch * c.channels * taken, 1);
   const Epilogue epilogue = RandomEpilogue(random, rows);
-  const SparseRows matrix = PackRows(dense.data(), rows, columns, columns, 1, random->Between(1, 300));
+  const Purpose purpose{Use::kConvolution, c.groups};
+  const SparseRows matrix = PackRows({dense.data(), rows, columns, columns, 1}, purpose);
   const Exact<float> in(x), out(batch * rows * area), again(batch * rows * area);
   SparseConvolve(matrix, c, in.data(), batch, epilogue, out.data(), Forwards);
   SparseConvolve(matrix, c, in.data(), batch, epilogue, again.data(), Backwards);

@@ -1,0 +1,89 @@
+// The inner loops of products with packed weights, one table of functions for each instruction set. Results
+// of different ones agree to rounding.
+#ifndef ONNXSQUEEZE_PRODUCT_KERNELS_H_
+#define ONNXSQUEEZE_PRODUCT_KERNELS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "product.h"
+
+namespace osq {
+
+constexpr size_t kMaxVectors = 4;  // of a panel: columns that are computed at once, in vectors
+
+// A row of a block of a sparse matrix: which row of its chunk, and how many values.
+struct RowRun {
+  uint16_t row, count;
+};
+
+// Where sums begin, and where they go.
+struct PanelSums {
+  const float* bias;  // by row of the chunk; null: zeros. Used where `from` is null
+  const float* from;  // row r at r * from_stride
+  size_t from_stride;
+  float* out;  // row r at r * out_stride
+  size_t out_stride;
+};
+
+// Some rows of a sparse matrix, and the columns of one block, whose vectors lie side by side.
+struct PanelBlock {
+  const float* values;
+  const uint8_t* index;  // of each value: the column in the block
+  const RowRun* runs;    // the rows, in the order of their values
+  size_t rows;
+  const float* in;
+  PanelSums sums;
+};
+
+// A few rows of packed indices, and the vectors that meet them. Indices lie in steps of 16 words; word w of a
+// step holds, from its low bits on, those of columns w, w + 16, w + 32, ... of the step.
+struct SharedBlock {
+  // Rows that are multiplied with `batch` vectors at once, so that sums fill the registers.
+  static constexpr size_t RowsFor(size_t batch) { return batch <= 2 ? 4 : 2; }
+
+  const uint32_t* words[4];  // of each row
+  size_t steps;
+  const float* codebook;  // kCodebook entries: the codebook over and over
+  const float* x;         // filled up with zeros to whole steps
+  size_t stride;          // from one vector to the next
+};
+constexpr size_t kCodebook = 256;
+
+struct ProductKernels {
+  size_t width;  // floats of a vector
+
+  // Adds to each row's sums, which are `vectors` vectors: value * in[column of the value ...].
+  void (*multiply)(const PanelBlock& block, size_t vectors);
+
+  // Copies the vectors of some columns side by side; column c begins at from + table[c].
+  void (*collect)(const float* from, const uint32_t* table, size_t columns, size_t vectors, float* out);
+
+  // out[i * stride + lane] = from[lane][i], for i < n <= 8 and lane < width. Reads no further than n floats.
+  void (*interleave)(const float* const* from, size_t n, float* out, size_t stride);
+
+  // The other way: to[lane][i] = in[i * stride + lane], for i < n <= 8 and lane < lanes.
+  void (*part)(const float* in, size_t stride, size_t n, size_t lanes, float* const* to);
+
+  // sums[lane] = sum over steps s of values[16 * s + lane] * x[distance[lane] + ... + distance[16 * s +
+  // lane]].
+  void (*slice)(const float* values, const uint8_t* distance, size_t steps, const float* x, float* sums);
+
+  // sums[row * batch + b] = the sum of products of a row and vector b, for RowsFor(batch) rows and a batch of
+  // 1, 2, 4 or 8.
+  void (*multiply_shared)(const SharedBlock& block, int bits, size_t batch, float* sums);
+
+  void (*activate)(Activation activation, float low, float high, float* values, size_t n);
+};
+
+const ProductKernels& ActiveProductKernels();
+
+extern const ProductKernels kPortableProducts;
+#ifdef __x86_64__
+extern const ProductKernels kAvx2Products;
+extern const ProductKernels kAvx512Products;
+#endif
+
+}  // namespace osq
+
+#endif  // ONNXSQUEEZE_PRODUCT_KERNELS_H_
