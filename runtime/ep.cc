@@ -83,14 +83,15 @@ struct Provider : OrtEp {
     for (const GraphNode& node : graph.nodes()) {
       if (!IsDecode(node)) continue;
       const auto match = FindMatch(graph, node);
-      std::string reason = "no kernel for where it goes";
-      if (!match || !choice.Pays(graph, *match, &reason)) {
-        account.Leave(graph, node, reason);
+      const Decision decision =
+          match ? choice.Decide(graph, *match) : Decision{Kernel::kStock, "no kernel for where it goes"};
+      if (decision.kernel == Kernel::kStock) {
+        account.Leave(graph, node, decision.reason);
         continue;
       }
-      reasons[node.outputs[0].name] = reason;
+      taken[node.outputs[0].name] = decision;
       std::vector<const OrtNode*> handles;
-      for (const GraphNode* taken : match->nodes) handles.push_back(taken->handle);
+      for (const GraphNode* each : match->nodes) handles.push_back(each->handle);
       Check(AddNodesToFuse(GetEpApi(api), info, handles.data(), handles.size(), &options));
     }
   }
@@ -100,10 +101,11 @@ struct Provider : OrtEp {
       const Graph graph(api, graphs[i]);
       const auto match = FindMainMatch(graph);
       if (!match) throw std::runtime_error("a node that was taken over cannot be compiled");
-      infos[i] = new ComputeInfo(api, MakeCompute(graph, *match));
+      const Decision& decision = taken.at(match->decode->outputs[0].name);
+      infos[i] = new ComputeInfo(api, MakeCompute(graph, *match, decision.kernel));
       const char* name = "";
       Check(ort::Node_GetName::Call(api, nodes[i], &name));
-      account.Take(*match, name, "sparse", reasons[match->decode->outputs[0].name]);
+      account.Take(*match, name, NameOf(decision.kernel), decision.reason);
     }
   }
 
@@ -121,7 +123,7 @@ struct Provider : OrtEp {
   Release release;
   Choice choice;
   Account account;
-  std::unordered_map<std::string, std::string> reasons;  // why a weight was taken over, by its name
+  std::unordered_map<std::string, Decision> taken;  // by the name of the weight
 };
 
 // The factory lives as long as the library, which is never unloaded (-z nodelete).

@@ -2,16 +2,21 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <sstream>
 #include <stdexcept>
+
+#include "codec.h"
 
 namespace osq {
 namespace {
 
-// Share of zeros from which on the kernels beat onnxruntime's dense ones with a margin; measured with
-// AVX-512.
-constexpr double kSparseFrom = 0.88;
+constexpr size_t kWorthIt = 4096;         // weights below which a layer takes no time either way
+constexpr size_t kRowsWorthIt = 1 << 16;  // elements of an embedding whose memory counts
+constexpr double kPerColumn = 6;  // products that the input of one column costs to lay out, in a convolution
 
-// The value of a session option; "" where it is not set.
+// Options of a session: "" where one is not set.
 std::string Option(const OrtApi* api, const OrtSessionOptions* options, const char* name) {
   const std::string key = std::string("ep.squeezeexecutionprovider.") + name;
   int there = 0;
@@ -20,6 +25,52 @@ std::string Option(const OrtApi* api, const OrtSessionOptions* options, const ch
   char text[4096] = {};
   size_t size = sizeof(text);
   Check(ort::GetSessionConfigEntry::Call(api, options, key.c_str(), text, &size));
+  return text;
+}
+
+// What an instruction set is sure to be good for, where nothing was measured: shares of zeros from which on
+// sparse kernels are faster, and the widest indices whose products are.
+std::map<std::string, double> Guesses() {
+  if (std::strcmp(osq_isa(), "avx512") == 0) {
+    return {{"vector", 0.7},  {"few", 0.7},         {"many", 0.75},   {"pointwise", 0.75},
+            {"spatial", 0.8}, {"shared_vector", 6}, {"shared_few", 0}};
+  }
+  const double shared = std::strcmp(osq_isa(), "avx2") == 0 ? 4 : 0;
+  return {{"vector", 0.8},           {"few", 0.88},    {"many", 0.88}, {"pointwise", 0.88}, {"spatial", 0.9},
+          {"shared_vector", shared}, {"shared_few", 0}};
+}
+
+// Share of the weight's elements that are zero, without decoding it where its layout says so. Returns -1
+// where it does not decode.
+double ZerosOf(const Weight& weight) {
+  const auto total = static_cast<double>(weight.total());
+  const Spec& spec = weight.spec();
+  if (spec.layout == Spec::kGaps || spec.layout == Spec::kNm) {
+    return 1 - static_cast<double>(weight.entries()) / total;
+  }
+  if (spec.layout == Spec::kDense) {
+    const Vector& codebook = weight.input("codebook");
+    const float* const end = codebook.floats() + codebook.count;
+    if (std::find(codebook.floats(), end, 0.0f) == end) return 0;
+  }
+  std::vector<float> values(weight.total());
+  if (weight.Decode(1, values.data()) != OSQ_OK) return -1;
+  return static_cast<double>(std::count(values.begin(), values.end(), 0.0f)) / total;
+}
+
+bool IsShared(const Weight& weight) {
+  return weight.spec().layout == Spec::kDense && weight.spec().raw_type == 0;
+}
+
+int BitsOf(const Weight& weight) {
+  int bits = 1;
+  while (size_t{1} << bits < weight.input("codebook").count) ++bits;
+  return bits;
+}
+
+std::string Percent(double zeros) {
+  char text[40];
+  std::snprintf(text, sizeof(text), "%.1f %% zeros", 100 * zeros);
   return text;
 }
 
@@ -36,28 +87,90 @@ Choice Choice::Read(const OrtApi* api, const OrtSessionOptions* options) {
     throw std::invalid_argument("option ep.squeezeexecutionprovider.kernel is '" + mode +
                                 "'; give auto, always or never");
   }
+  const std::string skip = Option(api, options, "skip_zeros");
+  if (!skip.empty() && skip != "0" && skip != "1") {
+    throw std::invalid_argument("option ep.squeezeexecutionprovider.skip_zeros is '" + skip +
+                                "'; give 0 or 1");
+  }
+  choice.skips_zeros_ = skip == "1";
+  choice.ReadProfile(Option(api, options, "profile"));
   choice.account_ = Option(api, options, "account");
   return choice;
 }
 
-bool Choice::Pays(const Graph& graph, const Match& match, std::string* reason) const {
+// Takes "name=number,..."; other names than ours are refused, those that are not there keep their guess.
+void Choice::ReadProfile(const std::string& text) {
+  profile_ = Guesses();
+  std::istringstream stream(text);
+  for (std::string item; std::getline(stream, item, ',');) {
+    const size_t equals = item.find('=');
+    const auto known = profile_.find(item.substr(0, equals));
+    char* end = nullptr;
+    const char* const number = equals == std::string::npos ? "" : item.c_str() + equals + 1;
+    const double value = std::strtod(number, &end);
+    if (known == profile_.end() || end == number || *end != '\0') {
+      throw std::invalid_argument("option ep.squeezeexecutionprovider.profile has a bad entry '" + item +
+                                  "'");
+    }
+    known->second = value;
+  }
+}
+
+double Choice::ZerosFor(Batch batch) const {
+  const double of[] = {profile_.at("vector"), profile_.at("few"), profile_.at("many")};
+  return batch == kUnknown ? *std::max_element(of, of + 3) : of[batch];
+}
+
+Decision Choice::Decide(const Graph& graph, const Match& match) const {
   Weight weight;
-  *reason = "it does not decode";
-  if (OpenWeight(graph, *match.decode, &weight) != OSQ_OK) return false;
-  *reason = "as the option kernel asks for";
-  if (mode_ == kAlways) return true;
-  std::vector<float> values(weight.total());
-  if (weight.Decode(1, values.data()) != OSQ_OK) return false;
-  *reason = "convolutions of several groups run faster dense";
-  if (match.kind == Match::kConvolution && graph.Int(*match.consumer, "group", 1) != 1) return false;
-  const auto total = static_cast<double>(weight.total());
-  const double zeros = static_cast<double>(std::count(values.begin(), values.end(), 0.0f)) / total;
-  char text[80];
-  const bool pays = zeros >= kSparseFrom;
-  std::snprintf(text, sizeof(text), "%.1f %% zeros", 100 * zeros);
-  *reason = text;
-  if (!pays) *reason += ": dense is faster";
-  return pays;
+  if (OpenWeight(graph, *match.decode, &weight) != OSQ_OK) return {Kernel::kStock, "it does not decode"};
+  if (mode_ == kAlways) return {Forced(match, weight), "as the option kernel asks for"};
+  if (match.kind == Match::kGather) {
+    if (weight.total() < kRowsWorthIt) return {Kernel::kStock, "too small to matter"};
+    return {Kernel::kRows, "only the rows asked for are decoded"};
+  }
+  if (weight.total() < kWorthIt) return {Kernel::kStock, "too small to matter"};
+  if (match.kind == Match::kConvolution) return DecideConvolution(graph, match, weight);
+  return DecideLinear(graph, match, weight);
+}
+
+Kernel Choice::Forced(const Match& match, const Weight& weight) const {
+  if (match.kind == Match::kGather) return Kernel::kRows;
+  if (match.kind == Match::kConvolution) return Kernel::kSparse;
+  return IsShared(weight) ? Kernel::kShared : Sparse();
+}
+
+Decision Choice::DecideLinear(const Graph& graph, const Match& match, const Weight& weight) const {
+  const std::vector<int64_t> shape = graph.KnownShape(match.input);
+  int64_t rows = shape.empty() ? -1 : 1;
+  for (size_t i = 0; i + 1 < shape.size(); ++i) rows = shape[i] < 0 ? -1 : rows < 0 ? -1 : rows * shape[i];
+  const Batch batch = rows < 0 ? kUnknown : rows <= 3 ? kVector : rows < 48 ? kFew : kMany;
+  const double zeros = ZerosOf(weight);
+  if (zeros < 0) return {Kernel::kStock, "it does not decode"};
+  if (zeros >= ZerosFor(batch)) return {Sparse(), Percent(zeros)};
+  if (IsShared(weight) && rows >= 0 && batch != kMany) {
+    const int bits = BitsOf(weight);
+    const double most = profile_.at(rows <= 4 ? "shared_vector" : "shared_few");
+    if (bits <= most) return {Kernel::kShared, "indices of " + std::to_string(bits) + " bits"};
+  }
+  const char* const unknown = batch == kUnknown ? ", or may be: the batch is not known" : "";
+  return {Kernel::kStock, Percent(zeros) + ": dense is faster" + unknown};
+}
+
+Decision Choice::DecideConvolution(const Graph& graph, const Match& match, const Weight& weight) const {
+  if (graph.Int(*match.consumer, "group", 1) != 1) {
+    return {Kernel::kStock, "convolutions of several groups run faster dense"};
+  }
+  const double zeros = ZerosOf(weight);
+  if (zeros < 0) return {Kernel::kStock, "it does not decode"};
+  const std::vector<int64_t>& shape = weight.shape();
+  const bool is_pointwise = std::all_of(shape.begin() + 2, shape.end(), [](int64_t d) { return d == 1; });
+  const double least = profile_.at(is_pointwise ? "pointwise" : "spatial");
+  // What a column costs beside its products counts little where there are many output channels.
+  if (zeros - kPerColumn / static_cast<double>(shape[0]) < least - kPerColumn / 256) {
+    return {Kernel::kStock, Percent(zeros) + ": dense is faster"};
+  }
+  return {Kernel::kSparse, Percent(zeros)};
 }
 
 }  // namespace osq

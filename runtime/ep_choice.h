@@ -1,12 +1,18 @@
-// Which matches the provider takes over: those that its kernels run faster than onnxruntime its own.
+// Which kernel runs a match: the one that is faster than onnxruntime's own on this machine, if any is.
 #ifndef ONNXSQUEEZE_EP_CHOICE_H_
 #define ONNXSQUEEZE_EP_CHOICE_H_
 
+#include <map>
 #include <string>
 
-#include "ep_match.h"
+#include "ep_compute.h"
 
 namespace osq {
+
+struct Decision {
+  Kernel kernel;
+  std::string reason;  // in words
+};
 
 class Choice {
  public:
@@ -14,17 +20,26 @@ class Choice {
   static Choice Read(const OrtApi* api, const OrtSessionOptions* options);
 
   bool never() const { return mode_ == kNever; }
-
-  // Whether a match is to be taken over; `reason` says why, or why not.
-  bool Pays(const Graph& graph, const Match& match, std::string* reason) const;
+  Decision Decide(const Graph& graph, const Match& match) const;
 
   // The file that is told of all decisions; "" for none.
   const std::string& account() const { return account_; }
 
  private:
   enum Mode { kAuto, kAlways, kNever };
+  enum Batch { kVector, kFew, kMany, kUnknown };
+
+  void ReadProfile(const std::string& text);
+  Kernel Forced(const Match& match, const Weight& weight) const;
+  Decision DecideLinear(const Graph& graph, const Match& match, const Weight& weight) const;
+  Decision DecideConvolution(const Graph& graph, const Match& match, const Weight& weight) const;
+  double ZerosFor(Batch batch) const;
+  Kernel Sparse() const { return skips_zeros_ ? Kernel::kSkipping : Kernel::kSparse; }
+
   Mode mode_ = kAuto;
+  bool skips_zeros_ = false;
   std::string account_;
+  std::map<std::string, double> profile_;  // names of runtime/calibrate.py
 };
 
 }  // namespace osq

@@ -15,8 +15,18 @@ class Compute {
   virtual void Run(OrtKernelContext* context) const = 0;
 };
 
-// Packs the weight of a match for its kernel. Throws OrtError where the weight is corrupt.
-std::unique_ptr<Compute> MakeCompute(const Graph& graph, const Match& match);
+// What may run a match.
+enum class Kernel {
+  kStock,     // onnxruntime, dense
+  kSparse,    // the weight's zeros are skipped
+  kSkipping,  // those of the input, too, where it has few rows
+  kShared,    // indices stay packed, and are looked up in registers
+  kRows,      // only the rows that are asked for are decoded
+};
+const char* NameOf(Kernel kernel);  // "" for onnxruntime's
+
+// Packs the weight of a match for a kernel that fits it. Throws where the weight is corrupt.
+std::unique_ptr<Compute> MakeCompute(const Graph& graph, const Match& match, Kernel kernel);
 
 }  // namespace osq
 

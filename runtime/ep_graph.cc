@@ -40,8 +40,10 @@ std::string Text(const OrtApi* api, const OrtNode* node) {
 
 }  // namespace
 
-std::vector<int64_t> ShapeOf(const OrtApi* api, const OrtValue* value) {
-  return TypeAndShape(api, value).shape();
+std::vector<int64_t> ShapeOf(const OrtApi* api, const OrtValue* value, int* type) {
+  const TypeAndShape info(api, value);
+  *type = info.type();
+  return info.shape();
 }
 
 Graph::Graph(const OrtApi* api, const OrtGraph* graph) : api_(api) {
@@ -113,6 +115,19 @@ Vector Graph::Constant(const GraphValue& value, std::vector<int64_t>* shape) con
   Check(ort::GetTensorMutableData::Call(api_, const_cast<OrtValue*>(tensor), &data));
   vector.data = data;
   return vector;
+}
+
+std::vector<int64_t> Graph::KnownShape(const GraphValue& value) const {
+  const OrtTypeInfo* type = nullptr;  // these two belong to the value
+  const OrtTensorTypeAndShapeInfo* tensor = nullptr;
+  Check(ort::GetValueInfoTypeInfo::Call(api_, value.handle, &type));
+  if (type != nullptr) Check(ort::CastTypeInfoToTensorInfo::Call(api_, type, &tensor));
+  if (tensor == nullptr) return {};
+  size_t rank = 0;
+  Check(ort::GetDimensionsCount::Call(api_, tensor, &rank));
+  std::vector<int64_t> shape(rank);
+  Check(ort::GetDimensions::Call(api_, tensor, shape.data(), rank));
+  return shape;
 }
 
 const OrtOpAttr* Graph::Attribute(const GraphNode& node, const char* name) const {

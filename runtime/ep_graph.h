@@ -63,6 +63,9 @@ class Graph {
   // The elements of a constant initializer, and its shape; data is null where the value is none.
   Vector Constant(const GraphValue& value, std::vector<int64_t>* shape) const;
 
+  // What is known of a tensor's shape, -1 where a dimension is not; empty where nothing is.
+  std::vector<int64_t> KnownShape(const GraphValue& value) const;
+
   // A node's attribute; `fallback` where it has none of that name.
   int64_t Int(const GraphNode& node, const char* name, int64_t fallback) const;
   float Float(const GraphNode& node, const char* name, float fallback) const;
@@ -79,8 +82,8 @@ class Graph {
   std::unordered_multimap<std::string, size_t> consumers_;
 };
 
-// Shape of a tensor.
-std::vector<int64_t> ShapeOf(const OrtApi* api, const OrtValue* value);
+// Shape of a tensor, and its element type.
+std::vector<int64_t> ShapeOf(const OrtApi* api, const OrtValue* value, int* type);
 
 }  // namespace osq
 

@@ -54,7 +54,10 @@ class Matcher {
     Take(match_.decode);
     Take(match_.consumer);
     if (!MatchConsumer()) return std::nullopt;
+    std::vector<int64_t> shape;  // onnxruntime takes constants away from nodes that are taken over
+    if (graph_.Constant(match_.input, &shape).data != nullptr) return std::nullopt;
     match_.output = match_.consumer->outputs[0];
+    if (match_.kind == Match::kGather) return match_;
     FollowBias();
     FollowActivation();
     return match_;
@@ -78,6 +81,7 @@ class Matcher {
       return Weighs(1) && rank == 2;
     }
     if (node.op_type == "Gemm") return Weighs(1) && rank == 2 && MatchGemm(node);
+    if (node.op_type == "Gather") return Weighs(0) && rank >= 2 && MatchGather(node);
     if (node.op_type == "Conv") return Weighs(1) && (rank == 3 || rank == 4) && MatchConvolution(node);
     return false;
   }
@@ -88,6 +92,13 @@ class Matcher {
     width_ = static_cast<size_t>(weight_.shape()[match_.transposed ? 0 : 1]);
     const bool plain = graph_.Int(node, "transA", 0) == 0 && graph_.Float(node, "alpha", 1) == 1;
     return plain && graph_.Float(node, "beta", 1) == 1 && MatchBias(node);
+  }
+
+  bool MatchGather(const GraphNode& node) {
+    match_.kind = Match::kGather;
+    match_.input = node.inputs[1];
+    const Spec& spec = weight_.spec();
+    return graph_.Int(node, "axis", 0) == 0 && spec.layout == Spec::kDense && spec.raw_type == 0;
   }
 
   bool MatchConvolution(const GraphNode& node) {

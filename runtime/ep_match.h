@@ -12,10 +12,10 @@
 namespace osq {
 
 struct Match {
-  enum Kind { kLinear, kConvolution };
+  enum Kind { kLinear, kConvolution, kGather };
   Kind kind;
   const GraphNode* decode;              // makes the weight
-  const GraphNode* consumer;            // MatMul, Gemm or Conv
+  const GraphNode* consumer;            // MatMul, Gemm, Conv or Gather
   std::vector<const GraphNode*> nodes;  // all that are taken over, in the graph's order
   GraphValue input, output;             // what still comes in, and what goes out
   GraphValue bias;                      // a constant, or made by a decode node of `nodes`; no handle: none

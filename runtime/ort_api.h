@@ -21,6 +21,7 @@ struct OrtLogger;
 struct OrtGraph;
 struct OrtNode;
 struct OrtValueInfo;
+struct OrtTypeInfo;
 struct OrtOpAttr;
 struct OrtKernelContext;
 struct OrtHardwareDevice;
@@ -128,6 +129,7 @@ struct Entry {
 namespace ort {
 
 using GetTensorMutableData = Entry<51, OrtValue*, void**>;
+using CastTypeInfoToTensorInfo = Entry<55, const OrtTypeInfo*, const OrtTensorTypeAndShapeInfo**>;
 using GetTensorElementType = Entry<60, const OrtTensorTypeAndShapeInfo*, int*>;
 using GetDimensionsCount = Entry<61, const OrtTensorTypeAndShapeInfo*, size_t*>;
 using GetDimensions = Entry<62, const OrtTensorTypeAndShapeInfo*, int64_t*, size_t>;
@@ -140,6 +142,7 @@ using ReadOpAttr = Entry<272, const OrtOpAttr*, OrtOpAttrType, void*, size_t, si
 using KernelContext_ParallelFor =
     Entry<274, const OrtKernelContext*, void (*)(void*, size_t), size_t, size_t, void*>;
 using GetValueInfoName = Entry<289, const OrtValueInfo*, const char**>;
+using GetValueInfoTypeInfo = Entry<290, const OrtValueInfo*, const OrtTypeInfo**>;
 using ValueInfo_GetValueNumConsumers = Entry<324, const OrtValueInfo*, size_t*>;
 using ValueInfo_GetInitializerValue = Entry<326, const OrtValueInfo*, const OrtValue**>;
 using ValueInfo_IsGraphOutput = Entry<330, const OrtValueInfo*, bool*>;

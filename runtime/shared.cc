@@ -54,18 +54,18 @@ int PackShared(const SharedMatrix& m, SharedRows* packed) {
 
 namespace {
 
-// The vectors, times the scale of columns, filled up with zeros to whole steps; as they are where that changes
-// nothing.
+// The vectors, times the scale of columns, filled up with zeros to whole steps; as they are where that
+// changes nothing.
 class Padded {
  public:
   Padded(const SharedRows& m, const float* x, size_t batch) : x_(x), stride_(m.columns) {
     const size_t whole = m.steps * 16 * (32 / static_cast<size_t>(m.bits));
-    if (whole == m.columns && m.column_scale.empty()) return;
-    copy_ = Allocate(batch * whole);
+    if (batch == 1 && whole == m.columns && m.column_scale.empty()) return;
+    stride_ = whole + 16;
+    copy_ = Allocate(batch * stride_);
     x_ = copy_.get();
-    stride_ = whole;
     for (size_t b = 0; b < batch; ++b) {
-      float* const out = copy_.get() + b * whole;
+      float* const out = copy_.get() + b * stride_;
       std::copy_n(x + b * m.columns, m.columns, out);
       std::fill(out + m.columns, out + whole, 0.0f);
       for (size_t c = 0; c < m.column_scale.size(); ++c) out[c] *= m.column_scale[c];

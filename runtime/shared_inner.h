@@ -1,6 +1,6 @@
-// Products with shared weights, written once and compiled for each instruction set: the file that includes this
-// one and product_inner.h defines Integers, a vector of kWidth uint32_t, and Codebook<kBits>, whose At(indices)
-// looks up the low kBits bits of each.
+// Products with shared weights, written once and compiled for each instruction set: the file that includes
+// this one and product_inner.h defines Integers, a vector of kWidth uint32_t, and Codebook<kBits>, whose
+// At(indices) looks up the low kBits bits of each.
 namespace osq {
 namespace {
 

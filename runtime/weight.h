@@ -71,6 +71,8 @@ class Weight {
   int DecodePositions(int threads, uint8_t* out) const;
   int DecodeIndices(int threads, uint8_t* out) const;
 
+  osq_scale Scale() const;  // table is null where there is none
+
  private:
   int OpenInputs(const std::vector<Vector>& inputs);
   int OpenShape();
@@ -82,7 +84,6 @@ class Weight {
   int Stream(const std::string& prefix, StreamKind kind, int threads, uint8_t* out) const;
   int Values(int threads, Buffer* storage, const void** values) const;
   int Scatter(int threads, size_t item, void* out) const;
-  osq_scale Scale() const;
   int DecodeDense(int threads, void* out) const;
   void Ungroup(const uint8_t* rows, size_t item, uint8_t* out) const;
 

@@ -87,7 +87,8 @@ void TestIndicesAreChecked(Random* random) {
 void TestGather(Random* random) {
   const int bits = static_cast<int>(random->Between(1, 8));
   const size_t rows = random->Between(1, 300), columns = random->Between(1, random->Chance(4) ? 3000 : 60);
-  const size_t entries = random->Between(1, size_t{1} << bits), count = rows * columns, width = (count + 7) / 8;
+  const size_t entries = random->Between(1, size_t{1} << bits), count = rows * columns,
+               width = (count + 7) / 8;
   const Bytes indices = random->BytesBelow(count, entries);
   const Floats codebook = Numbers(random, entries), by_row = Numbers(random, rows),
                by_column = Numbers(random, columns);

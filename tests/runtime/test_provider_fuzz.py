@@ -37,7 +37,8 @@ for round in range(int(sys.argv[3])):
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, enable_fallback=0)
         shape = [d if isinstance(d, int) else 2 for d in session.get_inputs()[0].shape]
-        session.run(None, {"x": np.ones(shape, np.float32)})
+        floats = session.get_inputs()[0].type == "tensor(float)"
+        session.run(None, {"x": np.ones(shape, np.float32 if floats else np.int64)})
         opened += 1
     except Exception as error:
         assert str(error)
@@ -46,14 +47,22 @@ print(opened, refused)
 """
 
 
-@pytest.mark.parametrize("kind", ["gemm", "convolution"])
+GEMM = "(float[n,150] x) => (float[n,100] y) { h = MatMul(x, w)  y = Add(h, b) }"
+CONV = """(float[n,16,9,9] x) => (float[n,o,p,q] y) {
+    y = Conv <strides=[2,1], pads=[1,1,1,1], dilations=[1,1], group=1> (x, w) }"""
+GATHER = "(int64[n] x) => (float[n,75] y) { y = Gather(w, x) }"
+MODELS = {
+    "gemm": lambda: build(GEMM, w=sparse(150, 100, values=15), b=sparse(100, zeros=0)),
+    "shared": lambda: build(GEMM, w=sparse(150, 100, zeros=0, values=15), b=sparse(100, zeros=0)),
+    "convolution": lambda: build(CONV, w=sparse(32, 16, 3, 3, values=15)),
+    "gather": lambda: build(GATHER, w=sparse(300, 75, zeros=0, values=15)),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
 def test_corrupted_models_never_crash(kind: str, tmp_path: Path) -> None:
-    text = "(float[n,150] x) => (float[n,100] y) { h = MatMul(x, w)  y = Add(h, b) }"
-    gemm = build(text, w=sparse(150, 100, values=15), b=sparse(100, zeros=0))
-    grid = "(float[n,16,9,9] x) => (float[n,o,p,q] y) { y = Conv <strides=[2,1], pads=[1,1,1,1], dilations=[1,1], "
-    conv = build(grid + "group=1> (x, w) }", w=sparse(32, 16, 3, 3, values=15))
     path = tmp_path / "model.onnx"
-    path.write_bytes(packed(gemm if kind == "gemm" else conv))
+    path.write_bytes(packed(MODELS[kind]()))
     command = [sys.executable, "-c", FUZZ, str(path), "1", "120"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]

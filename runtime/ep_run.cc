@@ -1,0 +1,59 @@
+#include "ep_run.h"
+
+#include <stdexcept>
+
+namespace osq {
+
+Run::Run(const OrtApi* api, OrtKernelContext* context) : api_(api), context_(context) {
+  Check(ort::KernelContext_GetInput::Call(api, context, 0, &input_));
+  shape_ = ShapeOf(api, input_, &type_);
+}
+
+void* Run::Data(OrtValue* value) const {
+  void* data = nullptr;
+  Check(ort::GetTensorMutableData::Call(api_, value, &data));
+  return data;
+}
+
+Parallel Run::Threads() const {
+  return [this](size_t tasks, const std::function<void(size_t)>& body) {
+    if (tasks == 1) return body(0);
+    const auto call = [](void* function, size_t task) {
+      (*static_cast<const std::function<void(size_t)>*>(function))(task);
+    };
+    Check(ort::KernelContext_ParallelFor::Call(api_, context_, call, tasks, 0,
+                                               const_cast<std::function<void(size_t)>*>(&body)));
+  };
+}
+
+void Require(int status) {
+  if (status != OSQ_OK)
+    throw std::runtime_error(std::string("a packed weight is corrupt: ") + osq_error(status));
+}
+
+Weight OpenedWeight(const Graph& graph, const GraphNode& decode) {
+  Weight weight;
+  Require(OpenWeight(graph, decode, &weight));
+  return weight;
+}
+
+std::vector<float> DecodeFloats(const Weight& weight) {
+  std::vector<float> values(weight.total());
+  Require(weight.Decode(1, values.data()));
+  return values;
+}
+
+Epilogue EpilogueOf(const Graph& graph, const Match& match) {
+  Epilogue epilogue{{}, match.activation, match.low, match.high};
+  if (match.bias.handle == nullptr) return epilogue;
+  if (const GraphNode* decode = graph.Producer(match.bias.name)) {
+    epilogue.bias = DecodeFloats(OpenedWeight(graph, *decode));
+  } else {
+    std::vector<int64_t> shape;
+    const Vector bias = graph.Constant(match.bias, &shape);
+    epilogue.bias.assign(bias.floats(), bias.floats() + bias.count);
+  }
+  return epilogue;
+}
+
+}  // namespace osq

@@ -1,0 +1,56 @@
+// One run of a compiled node: its inputs, outputs and threads; and its constants, read when it is compiled.
+#ifndef ONNXSQUEEZE_EP_RUN_H_
+#define ONNXSQUEEZE_EP_RUN_H_
+
+#include "ep_compute.h"
+#include "product.h"
+
+namespace osq {
+
+class Run {
+ public:
+  Run(const OrtApi* api, OrtKernelContext* context);
+
+  const std::vector<int64_t>& shape() const { return shape_; }  // of the input
+  int type() const { return type_; }                            // of its elements
+
+  template <typename T>
+  const T* Input() const {
+    return static_cast<const T*>(Data(const_cast<OrtValue*>(input_)));
+  }
+
+  template <typename T>
+  T* Output(const std::vector<int64_t>& shape) const {
+    OrtValue* output = nullptr;
+    Check(ort::KernelContext_GetOutput::Call(api_, context_, 0, shape.data(), shape.size(), &output));
+    return static_cast<T*>(Data(output));
+  }
+
+  // onnxruntime's own threads.
+  Parallel Threads() const;
+
+ private:
+  void* Data(OrtValue* value) const;
+
+  const OrtApi* api_;
+  OrtKernelContext* context_;
+  const OrtValue* input_ = nullptr;
+  std::vector<int64_t> shape_;
+  int type_ = 0;
+};
+
+// Throws where a status of codec.h says that a weight is corrupt.
+void Require(int status);
+
+Weight OpenedWeight(const Graph& graph, const GraphNode& decode);
+std::vector<float> DecodeFloats(const Weight& weight);
+Epilogue EpilogueOf(const Graph& graph, const Match& match);
+
+std::unique_ptr<Compute> MakeSparseLinear(const Graph& graph, const Match& match, bool skips_zeros);
+std::unique_ptr<Compute> MakeSharedLinear(const Graph& graph, const Match& match);
+std::unique_ptr<Compute> MakeSparseConvolution(const Graph& graph, const Match& match);
+std::unique_ptr<Compute> MakePackedGather(const Graph& graph, const Match& match);
+
+}  // namespace osq
+
+#endif  // ONNXSQUEEZE_EP_RUN_H_
