@@ -8,6 +8,7 @@ from typing import Any
 
 from onnxsqueeze.errors import RuntimeUnavailable
 from onnxsqueeze.runtime import native
+from onnxsqueeze.runtime.profile import read_profile
 
 NAME = "SqueezeExecutionProvider"
 OLDEST = (1, 23, 1)  # onnxruntime whose plugin providers work
@@ -47,13 +48,22 @@ def register() -> None:
 
 
 def session_options(
-    sess_options: Any = None, *, kernel: str = "auto", account: str | os.PathLike[str] | None = None
+    sess_options: Any = None,
+    *,
+    kernel: str = "auto",
+    skip_zeros: bool = False,
+    profile: str | None = None,
+    account: str | os.PathLike[str] | None = None,
 ) -> Any:
     """Options of a session that runs packed weights natively where that is faster.
 
     Args:
         sess_options: ``onnxruntime.SessionOptions`` to add the provider to; None for new ones.
         kernel: "auto" takes what runs faster on this machine, "always" all that there is a kernel for, "never" none.
+        skip_zeros: sparse products with up to 3 rows of input skip the input's zeros, too: faster behind Relu where
+            most of its outputs are zero, slower elsewhere.
+        profile: what "auto" goes by (see ``onnxsqueeze.runtime.profile``); None for what
+            ``onnxsqueeze.bench.calibrate`` has measured on this machine, or else a careful guess; "" for that guess.
         account: file to which a line of JSON is added for each packed weight: which kernel runs it, or why none does.
 
     Raises:
@@ -68,7 +78,14 @@ def session_options(
     options = sess_options if sess_options is not None else onnxruntime.SessionOptions()
     devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == NAME]
     options.add_provider_for_devices(devices[:1], {})
-    options.add_session_config_entry(f"ep.{NAME.lower()}.kernel", kernel)
+    chosen = {
+        "kernel": kernel,
+        "skip_zeros": str(int(skip_zeros)),
+        "profile": read_profile() if profile is None else profile,
+    }
     if account is not None:
-        options.add_session_config_entry(f"ep.{NAME.lower()}.account", os.fspath(account))
+        chosen["account"] = os.fspath(account)
+    for name, value in chosen.items():
+        if value:
+            options.add_session_config_entry(f"ep.{NAME.lower()}.{name}", value)
     return options

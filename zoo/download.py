@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from onnxsqueeze.errors import ModelError
+from onnxsqueeze.runtime.profile import cache_folder
 from onnxsqueeze.zoo.table import ENTRIES, FILES, Item
 
 Progress = Callable[[str], None]
@@ -38,14 +39,6 @@ _HINTS = {
     "npm": "it needs npm, and a registry that it reaches",
     "debian": "it needs a Debian system, and 'apt-get update' once",
 }
-
-
-def cache_folder() -> Path:
-    """$ONNXSQUEEZE_CACHE, else $XDG_CACHE_HOME/onnxsqueeze, else ~/.cache/onnxsqueeze."""
-    if own := os.environ.get("ONNXSQUEEZE_CACHE"):
-        return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "onnxsqueeze"
 
 
 def obtain(item: Item, progress: Progress | None = None) -> Path:

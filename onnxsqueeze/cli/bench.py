@@ -12,6 +12,7 @@ examples:
   onnxsqueeze bench out.onnx                                  against itself, unpacked
   onnxsqueeze bench out.onnx --against in.onnx --threads 1
   onnxsqueeze bench out.onnx --kernel always --inputs samples.npz --json
+  onnxsqueeze bench out.onnx --calibrate                      measures the kernels first
 
 The sessions run by turns in one process; memory and the time to open are those of fresh processes.
 """
@@ -32,15 +33,22 @@ def command(arguments: Sequence[str]) -> Command:
         default="auto",
         help="run packed weights in the provider where that is faster, wherever there is a kernel, or nowhere",
     )
+    made.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="first find out, in some seconds, what the provider's kernels are good for here; sessions go by it then",
+    )
     options = made.parse_args(arguments)
     return Command(options, lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:
-    from onnxsqueeze.bench import bench
+    from onnxsqueeze.bench import bench, calibrate
     from onnxsqueeze.report import speed
 
     with bars(options) as progress:
+        if options.calibrate:
+            calibrate(progress)
         found = bench(
             options.file,
             options.against,

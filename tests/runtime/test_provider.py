@@ -34,9 +34,11 @@ def options(folder: Path | None = None, threads: int = 2) -> onnxruntime.Session
     return made
 
 
-def native(model: bytes | str, feeds: list[dict[str, Array]], folder: Path, kernel: str = "always") -> tuple[Any, int]:
+def native(
+    model: bytes | str, feeds: list[dict[str, Array]], folder: Path, kernel: str = "always", profile: str | None = ""
+) -> tuple[Any, int]:
     """Outputs for each of the feeds, and how many nodes ran in the provider."""
-    session = onnxruntime.InferenceSession(model, session_options(options(folder), kernel=kernel))
+    session = onnxruntime.InferenceSession(model, session_options(options(folder), kernel=kernel, profile=profile))
     outputs = [session.run(None, feed) for feed in feeds]
     events = json.loads(Path(session.end_profiling()).read_text())
     ran = {e["name"] for e in events if e.get("args", {}).get("provider") == NAME}

@@ -1,0 +1,66 @@
+"""The profile of a machine's kernels: kept, read again, and what the provider makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime
+import pytest
+from sparse_models import build, packed, sparse
+from test_provider import batches, native, options
+
+from onnxsqueeze.runtime import profile
+from onnxsqueeze.runtime.provider import NAME, session_options
+
+NUMBERS = dict.fromkeys(profile.SPARSE, 0.6) | dict.fromkeys(profile.SHARED, 4)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ONNXSQUEEZE_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_profile_is_kept() -> None:
+    assert profile.read_profile() == ""
+    text = profile.write_profile(NUMBERS)
+    assert profile.read_profile() == text
+    assert [path.name for path in profile.cache_folder().iterdir()] == [profile.profile_path().name]
+
+
+@pytest.mark.parametrize("text", ["", "vector=0.5", "few=x", "\0", "vector=0.5,few", "other=1," + "vector=0.5"])
+def test_what_is_no_profile_counts_for_nothing(text: str) -> None:
+    profile.write_profile(NUMBERS)
+    profile.profile_path().write_text(text)
+    assert profile.read_profile() == ""
+
+
+def test_the_choice_goes_by_it(tmp_path: Path) -> None:
+    model = packed(build("(float[1,150] x) => (float[1,100] y) { y = MatMul(x, w) }", w=sparse(150, 100, zeros=0.65)))
+    for least, nodes in ((0.6, 1), (0.7, 0), (1.01, 0)):
+        profile.write_profile(NUMBERS | {"vector": least})
+        assert native(model, batches(150, 1), tmp_path, "auto", None)[1] == nodes
+
+
+def test_an_unknown_batch_counts_as_the_worst(tmp_path: Path) -> None:
+    model = packed(build("(float[n,150] x) => (float[n,100] y) { y = MatMul(x, w) }", w=sparse(150, 100, zeros=0.65)))
+    for most, nodes in ((0.6, 1), (0.7, 0)):
+        profile.write_profile(NUMBERS | {"many": most})
+        assert native(model, batches(150, 1), tmp_path, "auto", None)[1] == nodes
+
+
+@pytest.mark.parametrize("text", ["vector", "vector=", "vector=0.5x", "other=1", "vector=0.5,,few=1"])
+def test_the_provider_refuses_what_is_none(text: str) -> None:
+    model = packed(build("(float[n,150] x) => (float[n,100] y) { y = MatMul(x, w) }", w=sparse(150, 100)))
+    wrong = session_options(options())
+    wrong.add_session_config_entry(f"ep.{NAME.lower()}.profile", text)
+    with pytest.raises(Exception, match="profile has a bad entry"):
+        onnxruntime.InferenceSession(model, wrong, enable_fallback=0)
+
+
+def test_zeros_of_the_input_are_skipped(tmp_path: Path) -> None:
+    model = packed(build("(float[n,150] x) => (float[n,100] y) { y = MatMul(x, w) }", w=sparse(150, 100)))
+    feeds = [{"x": sparse(rows, 150, zeros=0.8)} for rows in (1, 3, 20)]
+    expected, _ = native(model, feeds, tmp_path)
+    for feed, (want,) in zip(feeds, expected, strict=True):
+        session = onnxruntime.InferenceSession(model, session_options(options(), kernel="always", skip_zeros=True))
+        assert abs(session.run(None, feed)[0] - want).max() < 1e-5
