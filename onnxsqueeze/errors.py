@@ -23,5 +23,9 @@ class FormatError(SqueezeError):
     """Packed bytes are corrupt, or of a version that this reader does not know."""
 
 
+class DeviceError(SqueezeError):
+    """A device profile is unknown, or is not one."""
+
+
 class RuntimeUnavailable(SqueezeError):
     """The native library cannot be found or loaded."""
