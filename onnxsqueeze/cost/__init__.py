@@ -1,10 +1,10 @@
 """What a model costs to store, move and run: bytes, joules and seconds, per node and in total.
 
-    from onnxsqueeze import cost
+from onnxsqueeze import cost
 
-    workload = cost.analyse("model.onnx", {"image": (1, 3, 224, 224)})
-    found = cost.estimate(workload, cost.load_device("mobile-soc"))
-    print(found.storage_nbytes, found.energy.total, found.time.total)
+workload = cost.analyse("model.onnx", {"image": (1, 3, 224, 224)})
+found = cost.estimate(workload, cost.load_device("mobile-soc"))
+print(found.storage_nbytes, found.energy.total, found.time.total)
 """
 
 from onnxsqueeze.cost.analyse import analyse
