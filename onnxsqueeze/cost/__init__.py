@@ -10,7 +10,8 @@ print(found.storage_nbytes, found.energy.total, found.time.total)
 from onnxsqueeze.cost.analyse import analyse
 from onnxsqueeze.cost.device import Constant, Device, devices, load_device
 from onnxsqueeze.cost.energy import EnergyTable, energy_table, energy_tables
-from onnxsqueeze.cost.estimate import Cost, Energy, NodeCost, Time, Traffic, estimate
+from onnxsqueeze.cost.estimate import Cost, Energy, NodeCost, Traffic, estimate
+from onnxsqueeze.cost.latency import Time
 from onnxsqueeze.cost.workload import NodeWork, WeightWork, Workload
 
 __all__ = [

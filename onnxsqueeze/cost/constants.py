@@ -46,13 +46,27 @@ def _dense(model: Model, name: str, tensor: TensorProto) -> WeightWork:
     size = nbytes(tensor) or 0
     floating = tensor.data_type in FLOATING
     shape, bits = tuple(tensor.dims), bits_of(tensor.data_type)
-    return WeightWork(name, shape, bits, floating, _zeros(model.read(tensor)), size, "dense", ())
+    values = model.read(tensor)
+    zeros = _zeros(values)
+    return WeightWork(name, shape, bits, floating, zeros, _pattern(values, zeros), size, "dense", ())
 
 
 def _zeros(values: Any) -> int:
     if values.dtype == np.float32 and values.size:
         return native.stats(np.ascontiguousarray(values)).zeros
     return int(values.size - np.count_nonzero(values))
+
+
+def _pattern(values: Any, zeros: int) -> tuple[int, int] | None:
+    """(2, 4) where of every 4 neighbours along an axis at least 2 are zero, as sparse tensor cores ask for."""
+    if values.size < SMALL or 2 * zeros < values.size or zeros == values.size:
+        return None
+    for axis, size in enumerate(values.shape):
+        if size % 4 == 0:
+            groups = np.moveaxis(values, axis, -1).reshape(-1, 4)
+            if bool((np.count_nonzero(groups, axis=1) <= 2).all()):
+                return 2, 4
+    return None
 
 
 class _Packed:
@@ -74,7 +88,10 @@ class _Packed:
             reason = str(error).removeprefix("packed weight is corrupt: ")
             raise FormatError(f"weight '{name}' is corrupt: {reason}") from error
         bits = values.itemsize * 8
-        return WeightWork(name, values.shape, bits, True, _zeros(values), encoded.nbytes, encoded.op_type, ())
+        zeros = _zeros(values)
+        return WeightWork(
+            name, values.shape, bits, True, zeros, _pattern(values, zeros), encoded.nbytes, encoded.op_type, ()
+        )
 
 
 def with_nodes(found: Mapping[str, WeightWork], nodes: Iterable[NodeWork]) -> list[WeightWork]:

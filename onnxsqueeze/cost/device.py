@@ -14,39 +14,33 @@ from typing import Any
 from onnxsqueeze.cost.energy import EnergyTable, energy_table
 from onnxsqueeze.errors import DeviceError
 
-KINDS = (
-    "gemm",
-    "gemv",
-    "conv1x1",
-    "conv",
-    "stem",
-    "depthwise",
-    "recurrent",
-    "elementwise",
-    "transcendental",
-    "normalization",
-    "pool",
-    "reduce",
-    "move",
-    "gather",
-)
+PRODUCTS = ("gemm", "gemv", "conv1x1", "conv", "stem", "depthwise", "conv_transpose", "recurrent")
+ELEMENTWISE = ("elementwise", "transcendental", "softmax", "normalization", "pool", "reduce", "resize")
+MOVES = ("transpose", "move", "gather", "layout")
+KINDS = (*PRODUCTS, *ELEMENTWISE, *MOVES)
 """Kinds of nodes: what their speed depends on (``operators.py`` sorts nodes into them)."""
+
+DECODERS = ("read", "unpack", "huffman", "lookup", "scale", "scatter", "fill", "group")
+"""Steps of decoding a packed weight when a model is opened (``decoding.py``)."""
 
 DEFAULT = "generic-cpu"
 _SUFFIX = ".toml"
-_SECTIONS = {
+_REQUIRED = {
     "compute": ("float32",),
     "memory": ("dram_bandwidth", "sram_bytes", "storage_bandwidth"),
     "efficiency": ("default",),
     "overhead": ("node",),
 }
 _OPTIONAL = {
-    "compute": ("float16", "int8", "int16", "register_tile"),
-    "memory": ("sram_bandwidth",),
+    "compute": ("float16", "int8", "register_tile", "bits"),
+    "memory": ("sram_bandwidth", "cache_bytes", "cache_bandwidth", "overlap"),
     "efficiency": (*KINDS, "dram", "storage"),
-    "overhead": ("open", "open_node"),
-    "sparse": ("peak", "efficiency", "kept", "group", "activation_density"),
+    "overhead": (*KINDS, "run"),
+    "sparse": ("kept", "group", "peak", "efficiency", "activation_density", "csr", "csr_matrix"),
+    "decode": DECODERS,
+    "energy": ("register", "sram", "dram"),
 }
+_MAY_BE_ZERO = ("overhead.", "memory.overlap", "memory.sram_bytes")
 _FLAGS = ("skips_zero_weights", "skips_zero_activations", "reads_packed")
 
 
@@ -80,13 +74,17 @@ class Device:
 
     def peak(self, bits: int) -> float:
         """Peak MACs a second with values of so many bits."""
-        wider = [kind for kind, width in (("int8", 8), ("int16", 16), ("float16", 16)) if width >= bits]
+        wider = [kind for kind, width in (("int8", 8), ("float16", 16)) if width >= bits]
         found = [self["compute." + kind] for kind in wider if "compute." + kind in self.constants]
         return found[0] if found else self["compute.float32"] * (0.5 if bits > 32 else 1.0)
 
     def efficiency(self, kind: str) -> float:
         """Share of the peak that nodes of a kind reach."""
         return self.get("efficiency." + kind, self["efficiency.default"])
+
+    def overhead(self, kind: str) -> float:
+        """Seconds that a node of a kind takes beside its work."""
+        return self.get("overhead." + kind, self["overhead.node"])
 
 
 def devices() -> list[str]:
@@ -96,18 +94,19 @@ def devices() -> list[str]:
 
 
 def load_device(name_or_path: str | Path = DEFAULT) -> Device:
-    """A profile by name, or from a TOML file; raises DeviceError."""
+    """A profile by name (``"a100-2:4"`` is the file ``a100-2-4``), or from a TOML file; raises DeviceError."""
     text, origin = _read(str(name_or_path))
     try:
-        return _device(tomllib.loads(text), origin)
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise DeviceError(f"device profile '{origin}' is no TOML: {error}") from None
+    return _device(table, origin)
 
 
 def _read(name: str) -> tuple[str, str]:
-    known = devices()
-    if name in known:
-        return (files("onnxsqueeze.cost") / "devices" / (name + _SUFFIX)).read_text(encoding="utf-8"), name
+    known, plain = devices(), name.replace(":", "-")
+    if plain in known:
+        return (files("onnxsqueeze.cost") / "devices" / (plain + _SUFFIX)).read_text(encoding="utf-8"), name
     path = Path(name)
     if not path.is_file():
         close = get_close_matches(name, known, n=1)
@@ -120,34 +119,44 @@ def _read(name: str) -> tuple[str, str]:
 
 
 def _device(table: dict[str, Any], origin: str) -> Device:
-    constants: dict[str, Constant] = {}
-    for section in {*_SECTIONS, *_OPTIONAL}:
-        for key, entry in _section(table, section, origin).items():
-            constants[f"{section}.{key}"] = _constant(entry, f"{section}.{key}", origin)
-    for section, keys in _SECTIONS.items():
-        for key in keys:
-            if f"{section}.{key}" not in constants:
-                raise DeviceError(f"device profile '{origin}' lacks '{section}.{key}'")
-    unknown = set(table) - {*_SECTIONS, *_OPTIONAL, *_FLAGS, "name", "description", "energy"}
+    unknown = set(table) - {*_REQUIRED, *_OPTIONAL, *_FLAGS, "name", "description"}
     if unknown:
         raise DeviceError(f"device profile '{origin}' has an unknown entry '{min(unknown)}'")
-    flags = {key: table.get(key, False) for key in _FLAGS}
-    for key, value in {**{k: table.get(k, "") for k in ("name", "description", "energy")}}.items():
-        if not isinstance(value, str):
-            raise DeviceError(f"device profile '{origin}': '{key}' must be a text")
-    for key, flag in flags.items():
-        if not isinstance(flag, bool):
-            raise DeviceError(f"device profile '{origin}': '{key}' must be true or false")
-    name = table.get("name") or Path(origin).stem
-    energy = energy_table(table.get("energy") or "45nm")
-    return Device(name, table.get("description", ""), energy, constants, **flags)
+    constants: dict[str, Constant] = {}
+    for section in sorted({*_REQUIRED, *_OPTIONAL}):
+        for key, entry in _section(table, section, origin).items():
+            constants[f"{section}.{key}"] = _constant(entry, f"{section}.{key}", origin)
+    for section, keys in _REQUIRED.items():
+        if missing := [key for key in keys if f"{section}.{key}" not in constants]:
+            raise DeviceError(f"device profile '{origin}' lacks '{section}.{missing[0]}'")
+    name, description = _text(table, "name", origin), _text(table, "description", origin)
+    energies = _text(table.get("energy", {}), "table", origin)
+    words = {f"word.{key}": constants[f"energy.{key}"] for key in _OPTIONAL["energy"] if f"energy.{key}" in constants}
+    energy = energy_table(energies or "45nm").replaced({key: (c.value, c.source) for key, c in words.items()})
+    flags = {key: _flag(table, key, origin) for key in _FLAGS}
+    return Device(name or Path(origin).stem, description, energy, constants, **flags)
+
+
+def _text(table: dict[str, Any], key: str, origin: str) -> str:
+    value = table.get(key, "")
+    if not isinstance(value, str):
+        raise DeviceError(f"device profile '{origin}': '{key}' must be a text")
+    return value
+
+
+def _flag(table: dict[str, Any], key: str, origin: str) -> bool:
+    value = table.get(key, False)
+    if not isinstance(value, bool):
+        raise DeviceError(f"device profile '{origin}': '{key}' must be true or false")
+    return value
 
 
 def _section(table: dict[str, Any], section: str, origin: str) -> dict[str, Any]:
     entries = table.get(section, {})
     if not isinstance(entries, dict):
         raise DeviceError(f"device profile '{origin}': '{section}' must be a table")
-    known = {*_SECTIONS.get(section, ()), *_OPTIONAL.get(section, ())}
+    known = {*_REQUIRED.get(section, ()), *_OPTIONAL.get(section, ())}
+    entries = {key: entry for key, entry in entries.items() if (section, key) != ("energy", "table")}
     if unknown := sorted(set(entries) - known):
         close = get_close_matches(unknown[0], known, n=1)
         hint = f"; did you mean '{section}.{close[0]}'?" if close else ""
@@ -160,6 +169,6 @@ def _constant(entry: Any, key: str, origin: str) -> Constant:
     source = entry.get("source") if isinstance(entry, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | float) or not isinstance(source, str) or not source:
         raise DeviceError(f"device profile '{origin}': '{key}' must be {{ value = NUMBER, source = \"TEXT\" }}")
-    if not (math.isfinite(value) and (value > 0 or (value == 0 and not key.startswith("compute")))):
+    if not math.isfinite(value) or value < 0 or (value == 0 and not key.startswith(_MAY_BE_ZERO)):
         raise DeviceError(f"device profile '{origin}': '{key}' is {value}, which is not positive")
     return Constant(float(value), source)

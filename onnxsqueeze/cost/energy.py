@@ -38,6 +38,12 @@ class EnergyTable:
         """Joules per byte read from or written to a level: "register", "sram" or "dram"."""
         return PICO * self.picojoules["word." + level] / 4
 
+    def replaced(self, words: Mapping[str, tuple[float, str]]) -> EnergyTable:
+        """The table with some numbers, and their sources, of a device's own."""
+        values = {**self.picojoules, **{key: value for key, (value, _) in words.items()}}
+        sources = {**self.sources, **{key: source for key, (_, source) in words.items()}}
+        return EnergyTable(self.name, self.description, values, sources)
+
 
 def energy_tables() -> list[str]:
     """Names of the tables that come with the package."""
@@ -57,7 +63,7 @@ def energy_table(name: str) -> EnergyTable:
             for key, entry in entries.items():
                 values[f"{section}.{key}"] = float(entry["value"])
                 sources[f"{section}.{key}"] = entry["source"]
-    return EnergyTable(name, content["description"], values, sources)
+    return EnergyTable(name, str(content["description"]), values, sources)
 
 
 def _tables() -> dict[str, dict[str, object]]:

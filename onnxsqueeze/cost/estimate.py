@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnxsqueeze.cost.device import Device
+from onnxsqueeze.cost.latency import Time, bandwidth, node_time
 from onnxsqueeze.cost.workload import NodeWork, WeightWork, Workload
 
 
@@ -37,24 +38,6 @@ class Energy:
     def __add__(self, other: Energy) -> Energy:
         return Energy(
             self.compute + other.compute, self.register + other.register, self.sram + other.sram, self.dram + other.dram
-        )
-
-
-@dataclass(frozen=True)
-class Time:
-    """Seconds of one inference, by part; computing and moving data overlap within a node, so that the longer counts."""
-
-    compute: float = 0.0
-    memory: float = 0.0
-    overhead: float = 0.0
-    total: float = 0.0
-
-    def __add__(self, other: Time) -> Time:
-        return Time(
-            self.compute + other.compute,
-            self.memory + other.memory,
-            self.overhead + other.overhead,
-            self.total + other.total,
         )
 
 
@@ -95,7 +78,9 @@ def estimate(workload: Workload, device: Device) -> Cost:
     resident = sum(_resident_nbytes(w, device) for w in workload.weights)
     on_chip = resident <= device["memory.sram_bytes"]
     storage = _storage(workload)
-    nodes = tuple(_node(work, storage, device, on_chip) for work in workload.nodes)
+    rate = bandwidth(device, resident)
+    nodes = tuple(_node(work, storage, device, on_chip, rate) for work in workload.nodes)
+    start = Time(overhead=device.get("overhead.run", 0.0), total=device.get("overhead.run", 0.0))
     load = workload.stored_nbytes / (device["memory.storage_bandwidth"] * device.get("efficiency.storage", 1.0))
     return Cost(
         device,
@@ -106,7 +91,7 @@ def estimate(workload: Workload, device: Device) -> Cost:
         on_chip,
         sum((n.traffic for n in nodes), Traffic()),
         sum((n.energy for n in nodes), Energy()),
-        sum((n.time for n in nodes), Time()),
+        sum((n.time for n in nodes), start),
         load,
     )
 
@@ -120,15 +105,21 @@ def _storage(workload: Workload) -> dict[str, float]:
     return {w.name: w.stored_nbytes / w.nbytes if w.nbytes else 1.0 for w in workload.weights}
 
 
-def _node(work: NodeWork, ratios: dict[str, float], device: Device, on_chip: bool) -> NodeCost:
+def _node(work: NodeWork, ratios: dict[str, float], device: Device, on_chip: bool, rate: float) -> NodeCost:
     if work.status in ("folded", "uncovered"):
         return NodeCost(work, work.stored_nbytes, Traffic(), Energy(), Time())
+    bits = int(device.get("compute.bits", work.bits))
     macs = _macs(work, device)
-    traffic = _traffic(work, macs, ratios, device, on_chip)
+    weights = _weight_nbytes(work, ratios, device)
+    activations = work.input_nbytes + work.output_nbytes
+    if "efficiency.layout" in device.constants:
+        activations += work.layout_nbytes
+    activations = activations * bits / work.bits if work.bits else 0.0
+    traffic = _traffic(work, macs, bits, weights, activations, device, on_chip)
     table = device.energy
-    compute = macs * table.mac(work.bits) + work.operations * table.operation(work.bits)
+    compute = macs * table.mac(bits) + work.operations * table.operation(bits)
     energy = Energy(compute, *(getattr(traffic, level) * table.access(level) for level in ("register", "sram", "dram")))
-    return NodeCost(work, work.stored_nbytes, traffic, energy, _time(work, macs, traffic, device))
+    return NodeCost(work, work.stored_nbytes, traffic, energy, node_time(work, device, weights / rate))
 
 
 def _macs(work: NodeWork, device: Device) -> float:
@@ -138,25 +129,18 @@ def _macs(work: NodeWork, device: Device) -> float:
     return macs * density
 
 
-def _traffic(work: NodeWork, macs: float, ratios: dict[str, float], device: Device, on_chip: bool) -> Traffic:
-    """Weights are read once a run, activations written and read once; operands come to the registers tile by tile."""
+def _weight_nbytes(work: NodeWork, ratios: dict[str, float], device: Device) -> float:
+    """Bytes of weights that the device reads; each run of a node in a loop reads them again."""
     ratio = max((ratios[w] for w in work.weights), default=1.0) if device.reads_packed else 1.0
-    weights = work.weight_nbytes * work.read_share * ratio * max(1, work.runs)
-    activations = work.input_nbytes + work.output_nbytes
+    return work.weight_nbytes * work.read_share * ratio * max(1, work.runs)
+
+
+def _traffic(
+    work: NodeWork, macs: float, bits: int, weights: float, activations: float, device: Device, on_chip: bool
+) -> Traffic:
+    """Weights are read once a run, activations written and read once; operands come to the registers tile by tile."""
     fits = activations <= device["memory.sram_bytes"] * max(1, work.runs)
     dram = (0.0 if on_chip else weights) + (0.0 if fits else activations)
-    word = work.bits / 8
     tile = device.get("compute.register_tile", 1.0)
-    sram = max(weights + activations, 2 * macs * word / tile if work.rows != 1 else 0.0)
-    return Traffic(3 * macs * word, sram, dram)
-
-
-def _time(work: NodeWork, macs: float, traffic: Traffic, device: Device) -> Time:
-    rate = device.peak(work.bits) * device.efficiency(work.kind)
-    compute = (macs + work.operations) / rate
-    bandwidth = device["memory.dram_bandwidth"] * device.get("efficiency.dram", 1.0)
-    memory = traffic.dram / bandwidth
-    if "memory.sram_bandwidth" in device.constants:
-        memory = max(memory, traffic.sram / device["memory.sram_bandwidth"])
-    overhead = 0.0 if work.status == "fused" else device["overhead.node"] * work.runs
-    return Time(compute, memory, overhead, max(compute, memory) + overhead)
+    operands = 2 * macs * bits / 8 / tile if work.rows != 1 else 0.0
+    return Traffic(3 * macs * bits / 8, max(weights + activations, operands), dram)

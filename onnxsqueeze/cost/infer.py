@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, TypeProto, defs, helper, numpy_helper, shape_inference
+from onnx import NodeProto, TypeProto, defs, helper, numpy_helper, shape_inference
 
 from onnxsqueeze.cost.microsoft import contrib_types
 from onnxsqueeze.cost.values import KNOWN, Array, Value, tensor_type
@@ -48,7 +48,7 @@ def infer(node: NodeProto, inputs: Sequence[Value | None], opsets: Mapping[str, 
         found = shape_inference.infer_node_outputs(
             schema,
             node,
-            {name: v.type for name, v in known.items()},
+            {name: v.type for name, v in known.items() if v.type is not None},
             data,
             opset_imports=imports,
             ir_version=onnx.IR_VERSION,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from onnx import ModelProto, ValueInfoProto
+from onnx import ModelProto, TensorShapeProto, ValueInfoProto
 
 from onnxsqueeze.errors import ModelError
 
@@ -50,7 +50,7 @@ def guesses(model: ModelProto, shapes: Shapes) -> Iterator[list[Input]]:
             yield made
 
 
-def _dims(value: ValueInfoProto) -> list[object]:
+def _dims(value: ValueInfoProto) -> list[TensorShapeProto.Dimension]:
     return list(value.type.tensor_type.shape.dim)
 
 

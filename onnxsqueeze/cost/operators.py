@@ -30,7 +30,7 @@ Rule = Callable[[Step], Work]
 def work_of(step: Step) -> Work | None:
     """The work of a node with known shapes; None where the operator is not in the table."""
     rule = RULES.get((domain(step.node), step.node.op_type))
-    if rule is None or step.problem and not all(v is None or v.known for v in step.outputs):
+    if rule is None or (step.problem and not all(v is None or v.known for v in step.outputs)):
         return None
     try:
         return rule(step)
@@ -79,7 +79,7 @@ def _conv_kind(kernel: tuple[int, ...], groups: int) -> str:
 
 def _conv_transpose(step: Step) -> Work:
     data, kernel = _input(step, 0), _shape(_input(step, 1))
-    return Work("conv", data.elements * math.prod(kernel[1:]), 0, 1)
+    return Work("conv_transpose", data.elements * math.prod(kernel[1:]), 0, 1)
 
 
 def _product(left: int = 0, right: int = 1, bias: int = -1) -> Rule:
@@ -162,6 +162,13 @@ def _move(step: Step) -> Work:
     return Work("move")
 
 
+def _transpose(step: Step) -> Work:
+    """Moving axes of length 1 moves nothing."""
+    shape = _shape(_input(step, 0))
+    order = [axis for axis in step.attributes.get("perm", range(len(shape))[::-1]) if shape[axis] > 1]
+    return Work("transpose" if order != sorted(order) else "free")
+
+
 def _gather(step: Step) -> Work:
     return Work("gather", looked_up=True)
 
@@ -181,7 +188,7 @@ def _resize(step: Step) -> Work:
     axes = max(len(_shape(_output(step))) - 2, 1)
     corners = {b"nearest": 0, b"linear": 2, b"bilinear": 2, b"cubic": 4}.get(mode, 2)
     count = 3 * corners**axes if corners else 0
-    return Work("elementwise" if count else "move", 0, count * _output(step).elements)
+    return Work("resize" if count else "move", 0, count * _output(step).elements)
 
 
 def _suppression(step: Step) -> Work:
@@ -197,11 +204,12 @@ def _transform(step: Step) -> Work:
 _CHEAP = """Abs Add And Clip Equal Greater GreaterOrEqual Less LessOrEqual Neg Not Or PRelu Relu LeakyRelu Sign Sub Mul
 Where Xor BitwiseAnd BitwiseOr BitwiseXor BitwiseNot BitShift Floor Ceil Round IsInf IsNaN ThresholdedRelu Trilu
 CastLike Cast Shrink HardSigmoid HardSwish CumSum Range EyeLike Bernoulli"""
-_COSTLY = "Erf Exp Log Sigmoid Tanh Softplus Softsign Pow Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Elu Selu Celu Mish"
+_COSTLY = """Erf Exp Log Sigmoid Tanh Softplus Softsign Pow Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Elu Selu
+Celu Mish"""
 _FREE = """Reshape Identity Squeeze Unsqueeze Flatten Shape Size Dropout Constant Optional OptionalGetElement
 OptionalHasElement SequenceLength SequenceAt SequenceConstruct SequenceEmpty SequenceInsert SequenceErase"""
-_MOVE = """Transpose Concat Slice Split Pad Expand Tile DepthToSpace SpaceToDepth ConstantOfShape ReverseSequence Compress
-SplitToSequence ConcatFromSequence ScatterND ScatterElements Scatter OneHot NonZero Col2Im CenterCropPad Unique
+_MOVE = """Concat Slice Split Pad Expand Tile DepthToSpace SpaceToDepth ConstantOfShape ReverseSequence
+Compress SplitToSequence ConcatFromSequence ScatterND ScatterElements Scatter OneHot NonZero Col2Im CenterCropPad Unique
 RandomNormal RandomNormalLike RandomUniform RandomUniformLike"""
 _REDUCE = {"ReduceMean": 1, "ReduceSum": 1, "ReduceMax": 1, "ReduceMin": 1, "ReduceProd": 1, "ReduceL1": 1} | {
     "ReduceL2": 2, "ReduceSumSquare": 2, "ReduceLogSum": 2, "ReduceLogSumExp": POLYNOMIAL + 2, "ArgMax": 1, "ArgMin": 1,
@@ -218,8 +226,9 @@ _STANDARD: dict[str, Rule] = {
     **dict.fromkeys(("Gather", "GatherElements", "GatherND"), _gather),
     **dict.fromkeys(("Div", "Reciprocal", "Sqrt", "Mod"), _each(DIVISION)),
     **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), _pool),
-    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _each(POLYNOMIAL + 6, "transcendental")),
+    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _each(POLYNOMIAL + 6, "softmax")),
     **dict.fromkeys(("LayerNormalization", "InstanceNormalization", "GroupNormalization"), _each(8, "normalization")),
+    "Transpose": _transpose,
     "RMSNormalization": _each(5, "normalization"),
     "SimplifiedLayerNormalization": _each(5, "normalization"),
     "MeanVarianceNormalization": _each(8, "normalization"),

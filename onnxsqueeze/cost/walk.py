@@ -24,6 +24,7 @@ DEPTH = 32  # of functions within functions
 RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
+NOTHING = frozenset({"Identity", "Dropout"})  # runtimes leave them out
 Values = Sequence[Value | None]
 
 
@@ -148,7 +149,9 @@ class Walk:
         return Value(key, tensor_type(dtype, shape), None, True, (key,))
 
     def _plain(self, node: NodeProto, inputs: Values, frame: Frame) -> Values:
-        """A node without a body: types by inference, contents where they are small."""
+        """A node without a body: types by inference, contents where they are small; no node where it does nothing."""
+        if domain(node) == "" and node.op_type in NOTHING and inputs and inputs[0] is not None:
+            return [inputs[0], *(None for _ in node.output[1:])]
         types, problem = self._types(node, inputs, frame)
         constant = self._is_constant(node, inputs)
         sources = tuple(dict.fromkeys(w for v in inputs if v and v.constant for w in v.weights)) if constant else ()

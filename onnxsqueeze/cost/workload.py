@@ -14,6 +14,7 @@ class WeightWork:
     bits: int  # of one dense value
     floating: bool
     zeros: int  # values that are zero
+    pattern: tuple[int, int] | None  # (2, 4) where of every 4 neighbours that are multiplied with one input 2 are zero
     stored_nbytes: int  # as it lies in the file, indices, codebook and attributes included
     encoding: str  # "dense", or the operator of FORMAT.md that packs it
     nodes: tuple[str, ...]  # the nodes that read it
@@ -51,6 +52,7 @@ class NodeWork:
     operations: int  # additions, comparisons, exponentials … beside the MACs
     input_nbytes: int  # activations read
     output_nbytes: int  # activations written
+    layout_nbytes: int  # activations moved once more, where the layout changes between convolutions and other nodes
     weights: tuple[str, ...]  # constants that it reads
     weight_elements: int
     weight_nbytes: int  # dense
@@ -59,6 +61,7 @@ class NodeWork:
     zeros: int  # zero values among the weights
     bits: int  # of one value that is computed with
     output_shape: tuple[int, ...]
+    pattern: tuple[int, int] | None  # the N:M pattern of the weight that is multiplied
     rows: int  # MACs per weight value: 1 is a matrix times a vector; 0 where no weight is multiplied
     status: str  # "runs", "fused" into ``host``, "folded" when the model is opened, or "uncovered"
     host: str  # the node that a fused one runs in
