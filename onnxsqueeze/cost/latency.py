@@ -72,7 +72,7 @@ def executed_macs(work: NodeWork, device: Device) -> float:
 def bandwidth(device: Device, nbytes: float) -> float:
     """Bytes a second of the smallest memory that holds so many bytes, such as all weights of a model."""
     if nbytes <= device.get("memory.cache_bytes", 0.0):
-        return device["memory.cache_bandwidth"]
+        return device.get("memory.cache_bandwidth", float("inf"))
     if nbytes <= device["memory.sram_bytes"]:
         return device.get("memory.sram_bandwidth", float("inf"))
     return device["memory.dram_bandwidth"] * device.get("efficiency.dram", 1.0)
