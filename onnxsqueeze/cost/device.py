@@ -15,7 +15,7 @@ from onnxsqueeze.cost.energy import EnergyTable, energy_table
 from onnxsqueeze.errors import DeviceError
 
 PRODUCTS = ("gemm", "gemv", "conv1x1", "conv", "stem", "depthwise", "conv_transpose", "recurrent")
-ELEMENTWISE = ("elementwise", "transcendental", "softmax", "normalization", "pool", "reduce", "resize")
+ELEMENTWISE = ("elementwise", "transcendental", "softmax", "normalization", "pool", "reduce", "resize", "cubic")
 MOVES = ("transpose", "move", "gather", "layout")
 KINDS = (*PRODUCTS, *ELEMENTWISE, *MOVES)
 """Kinds of nodes: what their speed depends on (``operators.py`` sorts nodes into them)."""

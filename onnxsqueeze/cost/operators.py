@@ -188,7 +188,8 @@ def _resize(step: Step) -> Work:
     axes = max(len(_shape(_output(step))) - 2, 1)
     corners = {b"nearest": 0, b"linear": 2, b"bilinear": 2, b"cubic": 4}.get(mode, 2)
     count = 3 * corners**axes if corners else 0
-    return Work("resize" if count else "move", 0, count * _output(step).elements)
+    kind = "cubic" if mode == b"cubic" else "resize" if count else "move"
+    return Work(kind, 0, count * _output(step).elements)
 
 
 def _suppression(step: Step) -> Work:
