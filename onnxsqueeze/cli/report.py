@@ -10,6 +10,7 @@ EXAMPLES = """\
 examples:
   onnxsqueeze report model.onnx small.onnx
   onnxsqueeze report model.onnx small.onnx --html report.html --inputs samples.npz
+  onnxsqueeze report model.onnx small.onnx --device mobile-soc
   onnxsqueeze report model.onnx small.onnx --markdown report.md      for a pull request
 
 With the passes' own savings and notes: onnxsqueeze model.onnx small.onnx --report report.html
@@ -21,6 +22,9 @@ def command(arguments: Sequence[str]) -> Command:
     made = parser("report", "Compare a model with its compressed version: sizes, weights, outputs.", EXAMPLES)
     made.add_argument("original", metavar="ORIGINAL", help="ONNX file, or zoo:NAME")
     made.add_argument("compressed", metavar="COMPRESSED", help="ONNX file")
+    made.add_argument(
+        "--device", metavar="NAME", help="device that energy and time are for, or its .toml file"
+    )
     made.add_argument("--html", metavar="FILE.html", help="write a page that needs no network")
     made.add_argument("--markdown", metavar="FILE.md", help="write Markdown")
     made.add_argument("--inputs", metavar="FILE.npz", help="one array an input; made from the signature otherwise")
@@ -32,7 +36,7 @@ def command(arguments: Sequence[str]) -> Command:
         from onnxsqueeze.report import comparison
         from onnxsqueeze.report.make import Wishes, report
 
-        wishes = Wishes(options.html, options.markdown)
+        wishes = Wishes(options.html, options.markdown, *([options.device] if options.device else []))
         with bars(options) as progress:
             found = report(
                 options.original,

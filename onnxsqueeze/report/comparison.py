@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shlex
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxsqueeze.pipeline.context import Context
-from onnxsqueeze.report import layers, stored
+from onnxsqueeze.report import layers
 from onnxsqueeze.report.layers import Layer, nbytes
 
 if TYPE_CHECKING:
     from onnxsqueeze.compress import Result
+    from onnxsqueeze.report.expense import Expenses
     from onnxsqueeze.report.stored import Stored
     from onnxsqueeze.verify import Verification
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class File:
     """One of the two models."""
 
@@ -40,7 +40,7 @@ class File:
         return 8 * self.weight_nbytes / max(1, self.elements)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Change:
     """One step of the way from the original's size to the compressed one's."""
 
@@ -48,7 +48,7 @@ class Change:
     nbytes: int  # negative where bytes were saved
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Comparison:
     """Everything that a report says."""
 
@@ -59,6 +59,7 @@ class Comparison:
     by_pass: bool  # whether the changes are those of passes, or of ways of storing
     changes: tuple[Change, ...]  # add up to the difference of the sizes
     verification: Verification | None
+    expenses: Expenses | None  # None where they cannot be estimated
     notes: tuple[str, ...]
     command: str  # that makes the compressed file
 
@@ -69,20 +70,14 @@ class Comparison:
 
 
 def compare(
-    before: Stored, after: Stored, verification: Verification | None, context: Context, notes: Sequence[str] = ()
-) -> Comparison:
-    """Compares two files; ``verification``: how close their outputs are, None where they were not run."""
-    return put_together(before, after, layers.compare(before, after, context), verification, notes)
-
-
-def put_together(
     before: Stored,
     after: Stored,
     found: tuple[Layer, ...],
-    verification: Verification | None,
+    verification: Verification | None = None,
+    expenses: Expenses | None = None,
     notes: Sequence[str] = (),
 ) -> Comparison:
-    """The comparison of two files whose weights are compared already."""
+    """Puts together what is known of two files: their weights side by side, outputs, and what they cost to run."""
     told = [*notes]
     if after.inlined:
         told.append(
@@ -97,21 +92,16 @@ def put_together(
         False,
         tuple(_by_storage(before, after, found)),
         verification,
+        expenses,
         tuple(told),
         _command(before.name, after),
     )
 
 
-def of_result(result: Result, context: Context, command: str) -> Comparison:
-    """The comparison of what ``compress`` read and wrote, with its passes, notes and verification."""
-    from dataclasses import replace
-
-    assert result.output is not None
-    before, after = stored.read(result.source, context.jobs), stored.read(result.output, context.jobs)
-    found = compare(before, after, result.verification, context, result.notes)
-    if result.copied:
-        return replace(found, command=command, passes=result.passes)
-    return replace(found, command=command, by_pass=True, changes=tuple(_by_pass(result)))
+def with_passes(found: Comparison, result: Result, command: str) -> Comparison:
+    """The comparison with what only the run itself knows: what each pass saved, and the line that was given."""
+    told = dataclasses.replace(found, command=command, passes=result.passes)
+    return told if result.copied else dataclasses.replace(told, by_pass=True, changes=tuple(_by_pass(result)))
 
 
 def _file(found: Stored, sides: Sequence[layers.Side | None]) -> File:
@@ -161,8 +151,6 @@ def _command(original: str, after: Stored) -> str:
 
 def facts(found: Comparison) -> dict[str, Any]:
     """The comparison, ready for JSON."""
-    import dataclasses
-
     told = dataclasses.asdict(found)
     told["ratio"] = found.ratio
     for layer, of in zip(told["layers"], found.layers, strict=True):

@@ -30,6 +30,7 @@ SPREAD = 5.0  # root mean squares of the nonzero values that a histogram shows a
 class Side:
     """One weight in one of the two files."""
 
+    name: str
     shape: tuple[int, ...]
     dtype: str
     encoding: str  # in words
@@ -118,7 +119,16 @@ def _side(weight: Weight, values: Array, stored: Stored) -> Side:
     found = native.stats(values)
     reach = _reach(values, found)
     counts = native.histogram(values[values != 0] if found.zeros else values, -reach, reach, BINS)[0]
-    return Side(weight.shape, str(weight.dtype), words, size, found.zeros / values.size, reach, tuple(map(int, counts)))
+    return Side(
+        weight.name,
+        weight.shape,
+        str(weight.dtype),
+        words,
+        size,
+        found.zeros / values.size,
+        reach,
+        tuple(map(int, counts)),
+    )
 
 
 def _reach(values: Array, found: native.Stats) -> float:

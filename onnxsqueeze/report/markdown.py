@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from onnxsqueeze.report.expense import basis, totals
 from onnxsqueeze.report.layers import nbytes
 from onnxsqueeze.report.units import error, percent, ratio, short, size
 
@@ -44,8 +45,11 @@ def _lines(found: Comparison) -> Iterator[str]:
              ratio(before.weight_nbytes, after.weight_nbytes)),
             ("stored bits a weight", f"{before.bits:.2f}", f"{after.bits:.2f}", ratio(before.bits, after.bits)),
             ("zero weights", percent(before.zeros), percent(after.zeros), ""),
+            *totals(found.expenses),
         ],
     )  # fmt: skip
+    if found.expenses is not None:
+        yield from ["", f"Traffic, energy and time are {plain(basis(found.expenses), 400)}."]
     yield from _fidelity(found)
     yield from _details("Where the bytes went", _changes(found))
     yield from _details("The largest weights", _layers(found))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from onnxsqueeze.report.expense import basis, totals
 from onnxsqueeze.report.layers import nbytes
 from onnxsqueeze.report.tables import show_verification, table, visible
 from onnxsqueeze.report.units import error, percent, ratio, short, size
@@ -36,8 +37,11 @@ def show(found: Comparison, console: Console) -> None:
          ratio(before.weight_nbytes, after.weight_nbytes)),
         ("stored bits a weight", f"{before.bits:.2f}", f"{after.bits:.2f}", ratio(before.bits, after.bits)),
         ("zero weights", percent(before.zeros), percent(after.zeros), ""),
+        *totals(found.expenses),
     ]  # fmt: skip
-    console.print(table("Sizes", ["", "before", "after", "ratio"], rows))
+    console.print(table("Before and after", ["", "before", "after", "ratio"], rows))
+    if found.expenses is not None:
+        console.print(visible(basis(found.expenses)), markup=False, highlight=False, soft_wrap=True)
     _show_changes(found, console)
     _show_layers(found, console)
     if found.verification is not None:

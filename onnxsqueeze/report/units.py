@@ -39,14 +39,23 @@ def error(value: float) -> str:
     return "0 %" if value == 0 else f"{100 * value:.3g} %"
 
 
-def metric(value: float, unit: str) -> str:
-    """A quantity of three figures with the SI prefix that fits, e.g. ``1.25 mJ``."""
+PREFIXES = ("f", "p", "n", "µ", "m", "", "k", "M", "G", "T")
+
+
+def prefix(value: float) -> tuple[float, str]:
+    """The SI prefix that fits a quantity: what it stands for, and its letter."""
     if value == 0 or not math.isfinite(value):
-        return f"{value:g} {unit}"
+        return 1.0, ""
     power = min(max(math.floor(math.log10(abs(value)) / 3), -5), 4)
     if abs(float(f"{value / 1000.0**power:.3g}")) >= 1000 and power < 4:
         power += 1
-    return f"{value / 1000.0**power:.3g} {('f', 'p', 'n', 'µ', 'm', '', 'k', 'M', 'G', 'T')[power + 5]}{unit}"
+    return 1000.0**power, PREFIXES[power + 5]
+
+
+def metric(value: float, unit: str) -> str:
+    """A quantity of three figures with the SI prefix that fits, e.g. ``1.25 mJ``."""
+    factor, letter = prefix(value)
+    return f"{value / factor:.3g} {letter}{unit}"
 
 
 def short(text: str, length: int) -> str:

@@ -14,9 +14,9 @@ import hostile
 import pytest
 
 import onnxsqueeze
-from onnxsqueeze.pipeline.context import Context
-from onnxsqueeze.report import comparison, stored
+from onnxsqueeze.pipeline.context import Silent
 from onnxsqueeze.report.html import page, plot
+from onnxsqueeze.report.make import Wishes, report, report_result
 from onnxsqueeze.sweep import Point, Sweep
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -102,9 +102,9 @@ def browse(folder: Path, pages: dict[str, tuple[str, str, str]]) -> tuple[list[d
 def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], str]:
     folder = tmp_path_factory.mktemp("browser")
     before, after = hostile.files(folder)
-    attacked = comparison.compare(stored.read(before), stored.read(after), None, Context(), [hostile.NAMES[0]])
+    attacked = report(str(before), str(after), Wishes(), run=False, progress=Silent())
     made = onnxsqueeze.compress(LENET, folder / "lenet.onnx", "prune{sparsity=0.7},share{bits=5},huffman")
-    real = comparison.of_result(made, Context(), "onnxsqueeze in out")
+    real = report_result(made, Wishes(), hostile.NAMES[0], Silent())
     points = tuple(Point(f"share{{bits={b}}}", 2**b * 1000, 0.5**b, 0.99, None, 1.0) for b in range(1, 9))
     swept = Sweep(hostile.NAMES[0], 10**6, "made", points, tuple(range(8)), 2, 0)
     return browse(

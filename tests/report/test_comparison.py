@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import hostile
@@ -20,6 +21,7 @@ from onnxsqueeze.report import comparison, inspect, layers, stored, terminal
 from onnxsqueeze.report.comparison import Comparison
 from onnxsqueeze.report.facts import plain
 from onnxsqueeze.runtime import native
+from onnxsqueeze.verify import Verification
 
 LENET = Path(__file__).parents[2] / "zoo" / "models" / "lenet-5.onnx"
 PASSES = "prune{sparsity=0.7},share{bits=5},huffman"
@@ -45,11 +47,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> onnxsqueeze.Result:
 
 @pytest.fixture(scope="module")
 def found(made: onnxsqueeze.Result) -> Comparison:
-    return comparison.of_result(made, Context(), "onnxsqueeze in out")
+    return of_result(made)
 
 
-def of_files(first: Path | str, second: Path | str) -> Comparison:
-    return comparison.compare(stored.read(first), stored.read(second), None, Context())
+def of_result(made: onnxsqueeze.Result) -> Comparison:
+    found = of_files(made.source, made.output or "", made.verification, made.notes)
+    return comparison.with_passes(found, made, "line")
+
+
+def of_files(
+    first: Path | str, second: Path | str, verification: Verification | None = None, notes: Sequence[str] = ()
+) -> Comparison:
+    before, after = stored.read(first), stored.read(second)
+    return comparison.compare(before, after, layers.compare(before, after, Context()), verification, None, notes)
 
 
 def test_changes_add_up_to_the_byte(made: onnxsqueeze.Result, found: Comparison) -> None:
@@ -163,7 +173,7 @@ def test_what_could_not_be_made_smaller(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "in.onnx")
     made = onnxsqueeze.compress(tmp_path / "in.onnx", tmp_path / "out.onnx", "share{minimum=1}")
     assert made.copied
-    found = comparison.of_result(made, Context(), "line")
+    found = of_result(made)
     assert found.ratio == 1 and sum(change.nbytes for change in found.changes) == 0
     assert "nothing could be saved" in found.notes[0] and found.command == "line"
 

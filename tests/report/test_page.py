@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import pytest
 
 import onnxsqueeze
 from onnxsqueeze.pipeline.context import Context
-from onnxsqueeze.report import comparison, stored
+from onnxsqueeze.report import comparison, layers, stored
 from onnxsqueeze.report.comparison import Comparison
+from onnxsqueeze.report.expense import Bill, Expense, Expenses
 from onnxsqueeze.report.html import charts, page, plot
 from onnxsqueeze.report.layers import BINS, Layer, Side
 from onnxsqueeze.report.markdown import markdown, plain
@@ -56,28 +58,44 @@ class Outline(HTMLParser):
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     before, after = hostile.files(tmp_path_factory.mktemp("hostile"))
-    return comparison.compare(
-        stored.read(before), stored.read(after), onnxsqueeze.compress(before).verification, Context(), ["<i>note"]
-    )
+    verification = onnxsqueeze.compress(before).verification
+    sides = stored.read(before), stored.read(after)
+    found = layers.compare(*sides, Context())
+    names = [layer.name for layer in found]
+    return comparison.compare(*sides, found, verification, expenses_of(names, hostile.NAMES[0]), ["<i>note"])
+
+
+def expenses_of(names: Sequence[str], device: str) -> Expenses:
+    """Made-up figures, for pages that are not about them."""
+    costs = {name: Expense(1e6 + i, 1e-3 / (i + 1), 1e-6 * i) for i, name in enumerate(names)}
+    bill = Bill(sum(costs.values(), Expense()), costs, Expense(1, 2e-9, 3e-9), 10**6, True, 0.1)
+    return Expenses(device, device, {name: (1, 3) for name in names[:2]}, tuple(names[:2]), tuple(names), bill, bill)
 
 
 def wide(count: int, name: str = "layer") -> Comparison:
     """A comparison of models with very many layers."""
     rng = np.random.default_rng(0)
 
-    def side(nbytes: int, encoding: str) -> Side:
+    def side(nbytes: int, encoding: str, number: int) -> Side:
         histogram = tuple(map(int, rng.integers(0, 1 << 30, BINS)))
-        return Side((1024, 1024, 3, 3), "float32", encoding, nbytes, 0.123456, 1.2345, histogram)
+        return Side(
+            f"{name}.{number}.weight", (1024, 1024, 3, 3), "float32", encoding, nbytes, 0.123456, 1.2345, histogram
+        )
 
     found = [
         Layer(
-            f"{name}.{i}.weight", "Conv", side(10**7 - i, "float32"), side(10**6, "gaps + huffman + scale"), 0.1234567
+            f"{name}.{i}.weight",
+            "Conv",
+            side(10**7 - i, "float32", i),
+            side(10**6, "gaps + huffman + scale", i),
+            0.1234567,
         )
         for i in range(count)
     ]
+    expenses = expenses_of([layer.name for layer in found], name)
     file = comparison.File("in.onnx", 10**10, "0" * 64, 17, count, count, 10**9, 10**10, 0.5)
     changes = tuple(comparison.Change(f"stored as {i}", -(10**9) + i) for i in range(9))
-    return Comparison(file, file, "share", tuple(found), False, changes, None, (), "onnxsqueeze in out")
+    return Comparison(file, file, "share", tuple(found), False, changes, None, expenses, (), "line")
 
 
 def test_names_are_text_and_nothing_else(attacked: Comparison) -> None:
@@ -167,6 +185,6 @@ def test_a_page_is_the_same_every_time(attacked: Comparison) -> None:
 def test_reports_do_not_change_the_files(tmp_path: Path) -> None:
     before, after = hostile.files(tmp_path)
     bytes_before = [path.read_bytes() for path in (before, after)]
-    comparison.compare(stored.read(before), stored.read(after), None, Context())
+    layers.compare(stored.read(before), stored.read(after), Context())
     assert [path.read_bytes() for path in (before, after)] == bytes_before
     assert sorted(tmp_path.iterdir()) == sorted([before, after])

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from onnxsqueeze.report.expense import QUANTITIES, paid
 from onnxsqueeze.report.html import charts
 from onnxsqueeze.report.layers import nbytes
-from onnxsqueeze.report.units import percent, ratio, short, size
+from onnxsqueeze.report.units import percent, prefix, ratio, short, size
 
 if TYPE_CHECKING:
     from onnxsqueeze.report.comparison import Comparison
+    from onnxsqueeze.report.expense import Expenses, Quantity
     from onnxsqueeze.report.layers import Layer, Side
 
 CHARTED, DRAWN = 16, 12  # layers in charts and histograms
@@ -65,22 +67,42 @@ def waterfall_note(found: Comparison) -> str:
     return "By the way in which weights are stored now; the two files alone do not tell what each pass saved."
 
 
-def panel(key: str, label: str, title: str, layers: Sequence[Layer]) -> Panel:
-    """The largest layers before and after."""
-    top = max((max(nbytes(x.before), nbytes(x.after)) for x in layers), default=1)
-    return Panel(key, label, title, tuple(_size_row(layer, top) for layer in layers[:CHARTED]))
+def panels(found: Comparison) -> list[Panel]:
+    """The layers that take most, before and after: of the file and, where that is known, of one inference."""
+    sizes = [(x.name, float(nbytes(x.before)), float(nbytes(x.after))) for x in found.layers]
+    drawn = [_panel("size", "Size", "Bytes in the file", "B", sizes)]
+    if found.expenses is not None:
+        for quantity in QUANTITIES:
+            rows = list(_expenses(found.layers, found.expenses, quantity))
+            drawn.append(_panel(quantity.key, quantity.label, quantity.title, quantity.unit, rows))
+    return drawn
 
 
-def _size_row(layer: Layer, top: float) -> Row:
-    before, after = nbytes(layer.before), nbytes(layer.after)
+def _expenses(layers: Sequence[Layer], expenses: Expenses, quantity: Quantity) -> Iterator[tuple[str, float, float]]:
+    first, second = expenses.before, expenses.after
+    for layer in layers:
+        before, after = paid(layer.before, first), paid(layer.after, second)
+        yield layer.name, quantity.of(before), quantity.of(after)
+    yield "all nodes without weights", quantity.of(first.rest), quantity.of(second.rest)
+
+
+def _panel(key: str, label: str, title: str, unit: str, rows: Sequence[tuple[str, float, float]]) -> Panel:
+    largest = sorted(rows, key=lambda row: -max(row[1], row[2]))[:CHARTED]
+    top = max(largest[0][1:], default=0.0) if largest else 0.0
+    factor, letter = prefix(top)
+    drawn = tuple(_row(*row, top, factor) for row in largest if max(row[1:]) > 0)
+    return Panel(key, label, f"{title}, {letter}{unit}", drawn)
+
+
+def _row(name: str, before: float, after: float, top: float, factor: float) -> Row:
     bars = charts.bar(0, before, top, "before", 7) + charts.bar(0, after, top, "after", 7)
-    value = f"{size(before)} → {size(after)}" + (f" ({ratio(before, after)})" if before and after else "")
-    return Row(short(layer.name, NAME), short(layer.name, TITLE), bars, value)
+    value = f"{before / factor:.3g} → {after / factor:.3g}" + (f" ({ratio(before, after)})" if before and after else "")
+    return Row(short(name, NAME), short(name, TITLE), bars, value)
 
 
 def chart_note(layers: Sequence[Layer]) -> str:
     """How many layers the charts leave out."""
-    return f"The {CHARTED} largest of {len(layers):,} weights." if len(layers) > CHARTED else ""
+    return f"The {CHARTED} of {len(layers):,} weights that take most." if len(layers) > CHARTED else ""
 
 
 def block_charts(layers: Sequence[Layer]) -> list[dict[str, object]]:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from onnxsqueeze.report.expense import QUANTITIES, basis
 from onnxsqueeze.report.html import figures
 from onnxsqueeze.report.html.table import note, table
 from onnxsqueeze.report.html.template import render
 from onnxsqueeze.report.layers import nbytes
-from onnxsqueeze.report.units import error, percent, ratio, short, size
+from onnxsqueeze.report.units import error, metric, percent, ratio, short, size
 
 if TYPE_CHECKING:
     from onnxsqueeze.report.comparison import Comparison
@@ -40,7 +41,7 @@ def page(found: Comparison) -> str:
 def _page(found: Comparison, listed: int) -> str:
     """The page with so many layers in its table."""
     largest = sorted(found.layers, key=lambda layer: -nbytes(layer.before))
-    columns, rows = table(largest, listed)
+    columns, rows = table(largest, listed, found.expenses)
     more = len(found.notes) - LINES
     return render(
         "comparison.html",
@@ -52,7 +53,9 @@ def _page(found: Comparison, listed: int) -> str:
         tiles=list(_tiles(found)),
         waterfall=list(figures.waterfall(found)),
         waterfall_note=figures.waterfall_note(found),
-        panels=[figures.panel("size", "Size", "Bytes in the file", largest)],
+        panels=figures.panels(found),
+        expenses=found.expenses,
+        basis=basis(found.expenses) if found.expenses else "",
         chart_note=figures.chart_note(largest),
         block_charts=figures.block_charts(found.layers),
         block_names=figures.widest(largest),
@@ -81,10 +84,20 @@ def _tiles(found: Comparison) -> Iterator[Tile]:
     yield Tile("Size", size(after.nbytes), f"was {size(before.nbytes)}")
     yield Tile("Stored bits a weight", f"{after.bits:.2f}", f"was {before.bits:.2f}")
     yield Tile("Zero weights", percent(after.zeros), f"was {percent(before.zeros)}")
+    yield from _expense_tiles(found)
     worst = None if found.verification is None else found.verification.worst
     if worst is not None:
         same = "" if worst.top1 is None else f", same top-1 {percent(worst.top1)}"
         yield Tile("Outputs moved by", "0 %" if worst.exact else error(worst.relative_error), f"worst output{same}")
+
+
+def _expense_tiles(found: Comparison) -> Iterator[Tile]:
+    if found.expenses is None:
+        return
+    before, after = found.expenses.before.total, found.expenses.after.total
+    for quantity in QUANTITIES:
+        was, now = quantity.of(before), quantity.of(after)
+        yield Tile(f"{quantity.label} a run", metric(now, quantity.unit), f"was {metric(was, quantity.unit)}")
 
 
 def _kept(found: Comparison) -> list[str]:
@@ -96,6 +109,6 @@ def _kept(found: Comparison) -> list[str]:
     kinds = Counter(layer.op_type or "nothing" for layer in dense).most_common(4)
     return [
         f"{len(dense):,} of {len(found.layers):,} weights stay dense, {size(total)} together: most feed "
-        f"{', '.join(f'{kind} ({count:,})' for kind, count in kinds)}. Small tensors, biases and factors of "
-        "normalisations are kept exact, and packing must pay for its own overhead."
+        f"{', '.join(f'{kind} ({count:,})' for kind, count in kinds)}. No pass gave them a packed "
+        "form, or it would not pay for its own overhead."
     ]
