@@ -12,12 +12,12 @@ from markupsafe import Markup, escape
 
 def element(name: str, *children: str | Markup, **attributes: object) -> Markup:
     """An SVG element; text and values of attributes are escaped, ``_`` in the attributes' names stands for ``-``."""
-    written = Markup("").join(
-        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), value)
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
         for key, value in attributes.items()
         if value is not None
     )
-    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), written, Markup("").join(map(escape, children)))
+    return Markup(f"<{name}{written}>{''.join(map(escape, children))}</{name}>")
 
 
 def at(share: float) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CHARTED, DRAWN = 16, 12  # layers in charts and histograms
 NAME, TITLE = 60, 300  # characters of a name that are shown, and that a tooltip holds
-NARROW = 0.001  # of the width; neighbours below it are drawn as one
+NARROW = 0.002  # of the width; neighbours below it are drawn as one
 
 
 @dataclass(frozen=True)
