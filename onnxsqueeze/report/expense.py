@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onnxsqueeze import cost
-from onnxsqueeze.report.units import metric, ratio
+from onnxsqueeze.report.units import metric, ratio, size
 
 if TYPE_CHECKING:
     from onnxsqueeze.cost import Cost, Device
@@ -105,7 +105,21 @@ def totals(expenses: Expenses | None) -> list[tuple[str, str, str, str]]:
         was, now = quantity.of(expenses.before.total), quantity.of(expenses.after.total)
         name = f"{quantity.label.lower()} a run"
         rows.append((name, metric(was, quantity.unit), metric(now, quantity.unit), ratio(was, now)))
+    loads = expenses.before.load_seconds, expenses.after.load_seconds
+    rows.append(("time to read from storage", *(metric(seconds, "s") for seconds in loads), ratio(*loads)))
     return rows
+
+
+def residence(expenses: Expenses) -> str:
+    """Where the weights are while the model runs, and how long they take to get there, in sentences."""
+    first, second = expenses.before, expenses.after
+    places = [
+        f"{size(bill.resident_nbytes)} {'on chip' if bill.on_chip else 'in DRAM, as they do not fit on the chip'}"
+        for bill in (first, second)
+    ]
+    held = places[0] if places[0] == places[1] else f"{places[0]}; after compression {places[1]}"
+    loads = f"{metric(first.load_seconds, 's')} before, {metric(second.load_seconds, 's')} after"
+    return f"While it runs, the device holds the weights as {held}. Reading them from storage takes {loads}."
 
 
 def basis(expenses: Expenses) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from onnxsqueeze.report.expense import basis, totals
+from onnxsqueeze.report.expense import basis, residence, totals
 from onnxsqueeze.report.layers import nbytes
 from onnxsqueeze.report.units import error, percent, ratio, short, size
 
@@ -49,7 +49,10 @@ def _lines(found: Comparison) -> Iterator[str]:
         ],
     )  # fmt: skip
     if found.expenses is not None:
-        yield from ["", f"Traffic, energy and time are {plain(basis(found.expenses), 400)}."]
+        yield from [
+            "",
+            f"Traffic, energy and time are {plain(basis(found.expenses), 400)}. {residence(found.expenses)}",
+        ]
     yield from _fidelity(found)
     yield from _details("Where the bytes went", _changes(found))
     yield from _details("The largest weights", _layers(found))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from onnxsqueeze.report.expense import basis, totals
+from onnxsqueeze.report.expense import basis, residence, totals
 from onnxsqueeze.report.layers import nbytes
 from onnxsqueeze.report.tables import show_verification, table, visible
 from onnxsqueeze.report.units import error, percent, ratio, short, size
@@ -41,7 +41,8 @@ def show(found: Comparison, console: Console) -> None:
     ]  # fmt: skip
     console.print(table("Before and after", ["", "before", "after", "ratio"], rows))
     if found.expenses is not None:
-        console.print(visible(basis(found.expenses)), markup=False, highlight=False, soft_wrap=True)
+        sentences = f"{basis(found.expenses)}. {residence(found.expenses)}"
+        console.print(visible(sentences), markup=False, highlight=False)
     _show_changes(found, console)
     _show_layers(found, console)
     if found.verification is not None:
@@ -78,8 +79,8 @@ def _show_layers(found: Comparison, console: Console) -> None:
         a, b = layer.before, layer.after
         rows.append(
             (
-                short(layer.name, 40),
-                short(layer.op_type, 20),
+                short(layer.name, 28),
+                short(layer.op_type, 16),
                 b.encoding if b else "folded away",
                 size(a.nbytes) if a else "-",
                 size(b.nbytes) if b else "-",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from onnxsqueeze.report.expense import QUANTITIES, basis
+from onnxsqueeze.report.expense import QUANTITIES, basis, residence
 from onnxsqueeze.report.html import figures
 from onnxsqueeze.report.html.table import note, table
 from onnxsqueeze.report.html.template import render
@@ -56,6 +56,7 @@ def _page(found: Comparison, listed: int) -> str:
         panels=figures.panels(found),
         expenses=found.expenses,
         basis=basis(found.expenses) if found.expenses else "",
+        residence=residence(found.expenses) if found.expenses else "",
         chart_note=figures.chart_note(largest),
         block_charts=figures.block_charts(found.layers),
         block_names=figures.widest(largest),
