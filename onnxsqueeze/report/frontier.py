@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from onnxsqueeze.report.tables import table
+from onnxsqueeze.report.tables import table, visible
 from onnxsqueeze.report.units import error, percent, size
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def show(found: Sweep, console: Console) -> None:
     console.print(table("The Pareto front: nothing tried is both smaller and closer", columns, rows))
     for point in found.points:
         if point.problem:
-            console.print(f"no result: {point.passes}: {point.problem}", markup=False, highlight=False)
+            console.print(visible(f"no result: {point.passes}: {point.problem}"), markup=False, highlight=False)
     _say_knee(found, console)
 
 
@@ -77,7 +77,7 @@ def _say_knee(found: Sweep, console: Console) -> None:
             f"{tried}; the knee is {best.passes}: {size(best.nbytes)}, {found.ratio(best):.2f}x smaller, outputs moved "
             f"by {error(best.error or 0.0)} (on inputs {found.inputs})"
         )
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(visible(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _plot(found: Sweep, console: Console) -> None:
