@@ -75,7 +75,7 @@ def panels(found: Comparison) -> list[Panel]:
         for quantity in QUANTITIES:
             rows = list(_expenses(found.layers, found.expenses, quantity))
             drawn.append(_panel(quantity.key, quantity.label, quantity.title, quantity.unit, rows))
-    return drawn
+    return [panel for panel in drawn if panel.rows]
 
 
 def _expenses(layers: Sequence[Layer], expenses: Expenses, quantity: Quantity) -> Iterator[tuple[str, float, float]]:
