@@ -106,7 +106,7 @@ def totals(expenses: Expenses | None) -> list[tuple[str, str, str, str]]:
         name = f"{quantity.label.lower()} a run"
         rows.append((name, metric(was, quantity.unit), metric(now, quantity.unit), ratio(was, now)))
     loads = expenses.before.load_seconds, expenses.after.load_seconds
-    rows.append(("time to read from storage", *(metric(seconds, "s") for seconds in loads), ratio(*loads)))
+    rows.append(("time to read from storage", metric(loads[0], "s"), metric(loads[1], "s"), ratio(*loads)))
     return rows
 
 

@@ -22,7 +22,7 @@ from onnxsqueeze.report.layers import BINS, Layer, Side
 from onnxsqueeze.report.markdown import markdown, plain
 from onnxsqueeze.sweep import Point, Sweep
 
-VOID = {"meta", "input", "link", "br", "img", "hr"}
+VOID = {"meta", "input", "link", "br", "wbr", "img", "hr"}
 LIMIT = 1_500_000  # bytes
 
 

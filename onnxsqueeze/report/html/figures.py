@@ -117,7 +117,7 @@ def block_charts(layers: Sequence[Layer]) -> list[dict[str, object]]:
         zeros.append(charts.Block(short(layer.name, 100), width, 0, 100 * after.zeros if after else 0))
     top = max((max(block.before, block.after) for block in bits), default=1)
     drawn = [_blocks("Stored bits a weight", bits, top, "")]
-    if any(block.after > 0 for block in zeros):
+    if any(block.after >= 1 for block in zeros):
         drawn.append(_blocks("Zero weights after compression", zeros, 100.0, " %"))
     return drawn
 

@@ -26,7 +26,13 @@ def render(name: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"short": short, "percent": units.percent, "error": units.error, "joined": joined}
+    environment.filters |= {
+        "short": short,
+        "percent": units.percent,
+        "error": units.error,
+        "joined": joined,
+        "breakable": breakable,
+    }
     script = resources.files("onnxsqueeze.report.html").joinpath("page.js").read_text(encoding="utf-8")
     style = environment.get_template("page.css").render(**values)
     return environment.get_template(name).render(
@@ -41,3 +47,9 @@ def render(name: str, **values: Any) -> str:
 def joined(text: str) -> str:
     """The text with its numbers kept on the line of their units."""
     return re.sub(r"(?<=\d) (?=\S)", "\N{NO-BREAK SPACE}", text)
+
+
+def breakable(text: str | Markup) -> Markup:
+    """The text with places behind punctuation where a line may end."""
+    parts = re.split(r"(?<=[/.:_,])(?=[^/.:_,])", text) if not isinstance(text, Markup) else [text]
+    return Markup("<wbr>").join(parts)
