@@ -22,9 +22,7 @@ def command(arguments: Sequence[str]) -> Command:
     made = parser("report", "Compare a model with its compressed version: sizes, weights, outputs.", EXAMPLES)
     made.add_argument("original", metavar="ORIGINAL", help="ONNX file, or zoo:NAME")
     made.add_argument("compressed", metavar="COMPRESSED", help="ONNX file")
-    made.add_argument(
-        "--device", metavar="NAME", help="device that energy and time are for, or its .toml file"
-    )
+    made.add_argument("--device", metavar="NAME", help="device that energy and time are for, or its .toml file")
     made.add_argument("--html", metavar="FILE.html", help="write a page that needs no network")
     made.add_argument("--markdown", metavar="FILE.md", help="write Markdown")
     made.add_argument("--inputs", metavar="FILE.npz", help="one array an input; made from the signature otherwise")

@@ -1,4 +1,4 @@
-"""A profile of this machine: small models of each kind are run, and the constants that explain their times written down."""
+"""A profile of this machine: small models of each kind are run, and the constants that explain their times kept."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Calibration:
 
 
 def calibrate(threads: int = 1, progress: Callable[[str, int, int], None] | None = None) -> Calibration:
-    """Measures this machine with so many threads; ``progress`` hears what is measured, its number and how many there are."""
+    """Measures this machine with so many threads; ``progress`` hears what is measured, its number and their count."""
     started = time.perf_counter()
     source = f"measured on {machine()}, {threads} thread{'s' * (threads > 1)}, {time.strftime('%Y-%m-%d')}"
     steps = _Steps(progress, len(probes.PROBES) + len(SETS) + 4)
@@ -165,7 +165,8 @@ def _row(device: Device, sample: Sample) -> tuple[str, str, float, float]:
 def written(calibration: Calibration) -> Iterator[str]:
     """The lines of the profile's TOML file."""
     device = calibration.device
-    yield "# Measured by onnxsqueeze calibrate. Rates are MACs, bytes and values a second; efficiencies are shares of the peak."
+    yield "# Measured by onnxsqueeze calibrate. Rates are MACs, bytes and values a second."
+    yield "# Efficiencies are shares of the peak."
     yield f'name = "{_escaped(device.name)}"'
     yield f'description = "this machine, {calibration.threads} thread(s); predicts the time of onnxruntime on the CPU"'
     yield f'\n[energy]\ntable = "{device.energy.name}"'

@@ -111,7 +111,7 @@ def _node(work: NodeWork, ratios: dict[str, float], device: Device, on_chip: boo
     bits = int(device.get("compute.bits", work.bits))
     macs = _macs(work, device)
     weights = _weight_nbytes(work, ratios, device)
-    activations = work.input_nbytes + work.output_nbytes
+    activations = float(work.input_nbytes + work.output_nbytes)
     if "efficiency.layout" in device.constants:
         activations += work.layout_nbytes
     activations = activations * bits / work.bits if work.bits else 0.0

@@ -42,7 +42,7 @@ def fitted(device: Device, kind: str, samples: Sequence[Sample], source: str) ->
     best = (np.inf, device)
     for start in STARTS:
         trial = with_constants(device, {f"overhead.{kind}": start, f"efficiency.{kind}": 1.0}, source)
-        errors = sum(_errors(trial, kind, sample) for sample in samples)
+        errors = np.sum([_errors(trial, kind, sample) for sample in samples], axis=0)
         place = int(np.argmin(errors))
         if errors[place] < best[0] - 0.02 * len(samples):  # a later start-up time must explain more
             best = float(errors[place]), with_constants(trial, {f"efficiency.{kind}": EFFICIENCIES[place]}, source)

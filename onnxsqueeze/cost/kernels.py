@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,5 +68,6 @@ def _huffman_rate(random: Any) -> float:
     order = np.lexsort((used, lengths))
     number = np.empty(len(order), np.uint8)
     number[order] = np.arange(len(order))
-    payload, *rest = native.huffman_encode(number[leaf], lengths[order].astype(np.uint8))
-    return 8 * len(payload) / seconds(lambda: native.huffman_decode(payload, *rest, 0, COUNT), BUDGET)
+    payload, sizes, zeros, leaves, starts = native.huffman_encode(number[leaf], lengths[order].astype(np.uint8))
+    decode = partial(native.huffman_decode, payload, sizes, zeros, leaves, starts, 0, COUNT)
+    return 8 * len(payload) / seconds(decode, BUDGET)

@@ -101,8 +101,8 @@ def stem(outputs: int, side: int, size: int, stride: int) -> Callable[[int], Mod
 
     def step(graph: _Graph, value: str) -> str:
         weight = graph.weight(outputs, 3, size, size)
-        shape = {"kernel_shape": [size] * 2, "pads": [size // 2] * 4, "strides": [stride] * 2}
-        return graph.add("GlobalMaxPool", graph.add("Conv", value, weight, **shape))
+        made = graph.add("Conv", value, weight, kernel_shape=[size] * 2, pads=[size // 2] * 4, strides=[stride] * 2)
+        return graph.add("GlobalMaxPool", made)
 
     return _beside((1, 3, side, side), step)
 
@@ -250,7 +250,9 @@ PROBES: tuple[Probe, ...] = (
     Probe("recurrent", "LSTM 32 steps, 128-128", recurrent("LSTM", 32, 128, 128), (1, 3)),
     Probe("recurrent", "GRU 32 steps, 256-256", recurrent("GRU", 32, 256, 256), (1, 3)),
     Probe("pool", "MaxPool 64x56x56", _pooled(64, 56)),
-    Probe("reduce", "GlobalAveragePool 480x14x14", _beside((1, 480, 14, 14), lambda g, v: g.add("GlobalAveragePool", v))),
+    Probe(
+        "reduce", "GlobalAveragePool 480x14x14", _beside((1, 480, 14, 14), lambda g, v: g.add("GlobalAveragePool", v))
+    ),
     Probe("reduce", "ReduceMean 197x384", _beside((1, 197, 384), lambda g, v: g.add("ReduceMean", v, axes=[-1]))),
     Probe("resize", "linear 24x56x56", _resized("linear", 24, 56), (1, 3)),
     Probe("cubic", "cubic 16x16x16", _resized("cubic", 16, 16), (1, 2)),
