@@ -101,14 +101,14 @@ def _sample(probe: Probe, threads: int, steps: _Steps) -> Sample:
 
 def _memory(device: Device, threads: int, source: str, steps: _Steps) -> Device:
     """Bandwidths of cache, on-chip memory and DRAM, by reading weights of growing size; start-up times; storage."""
-    rates = {}
-    for nbytes in SETS:
-        steps(f"memory: {nbytes >> 10:,} kB of weights")
-        model = probes.streams(nbytes).build(8)
-        rates[nbytes] = nbytes / _run(model, threads, 0.3)
     steps("start of a run")
     start, many = (_run(probes.TINY.build(count), threads, 0.05) for count in probes.TINY.counts)
     node = max(0.0, (many - start) / (probes.TINY.counts[1] - probes.TINY.counts[0]))
+    rates = {}
+    for nbytes in SETS:
+        steps(f"memory: {nbytes >> 10:,} kB of weights")
+        taken = _run(probes.streams(nbytes).build(probes.LAYERS), threads, 0.3)
+        rates[nbytes] = nbytes / max(taken - start - node * (probes.LAYERS - 1), taken / 4)
     middle = (rates[SETS[1]] * rates[SETS[-1]]) ** 0.5
     values = {
         "memory.cache_bytes": _cache_nbytes(),

@@ -14,7 +14,7 @@ from typing import Any
 from onnxsqueeze.cost.energy import EnergyTable, energy_table
 from onnxsqueeze.errors import DeviceError
 
-PRODUCTS = ("gemm", "gemv", "conv1x1", "conv", "stem", "depthwise", "conv_transpose", "recurrent")
+PRODUCTS = ("gemm", "gemv", "conv1x1", "conv", "stem", "depthwise", "im2col", "conv_transpose", "recurrent")
 ELEMENTWISE = ("elementwise", "transcendental", "softmax", "normalization", "pool", "reduce", "resize", "cubic")
 MOVES = ("transpose", "move", "gather", "layout")
 KINDS = (*PRODUCTS, *ELEMENTWISE, *MOVES)
@@ -41,6 +41,7 @@ _OPTIONAL = {
     "energy": ("register", "sram", "dram"),
 }
 _MAY_BE_ZERO = ("overhead.", "memory.overlap", "memory.sram_bytes")
+_LIKE = {"im2col": "conv"}  # where a profile does not tell them apart
 _FLAGS = ("skips_zero_weights", "skips_zero_activations", "reads_packed")
 
 
@@ -80,6 +81,7 @@ class Device:
 
     def efficiency(self, kind: str) -> float:
         """Share of the peak that nodes of a kind reach."""
+        kind = kind if "efficiency." + kind in self.constants else _LIKE.get(kind, kind)
         return self.get("efficiency." + kind, self["efficiency.default"])
 
     def overhead(self, kind: str) -> float:

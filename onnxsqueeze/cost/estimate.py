@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnxsqueeze.cost.device import Device
-from onnxsqueeze.cost.latency import Time, bandwidth, node_time
+from onnxsqueeze.cost.latency import BLOCKED, Time, bandwidth, node_time
 from onnxsqueeze.cost.workload import NodeWork, WeightWork, Workload
 
 
@@ -112,7 +112,7 @@ def _node(work: NodeWork, ratios: dict[str, float], device: Device, on_chip: boo
     macs = _macs(work, device)
     weights = _weight_nbytes(work, ratios, device)
     activations = float(work.input_nbytes + work.output_nbytes)
-    if "efficiency.layout" in device.constants:
+    if BLOCKED in device.constants:
         activations += work.layout_nbytes
     activations = activations * bits / work.bits if work.bits else 0.0
     traffic = _traffic(work, macs, bits, weights, activations, device, on_chip)

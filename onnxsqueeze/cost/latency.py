@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from onnxsqueeze.cost.device import MOVES, PRODUCTS, Device
 from onnxsqueeze.cost.workload import NodeWork
 
+BLOCKED = "efficiency.layout"
+"""A device with this constant runs onnxruntime's kernels for the CPU: it changes layouts, and computes whole blocks."""
+
 
 @dataclass(frozen=True)
 class Time:
@@ -52,7 +55,7 @@ def _compute(work: NodeWork, device: Device) -> float:
             seconds = (work.input_nbytes + work.output_nbytes) / 2 / word / (peak * device.efficiency(work.kind))
     elif work.status != "fused":
         seconds = work.operations / (peak * device.efficiency(work.kind))
-    if work.layout_nbytes and "efficiency.layout" in device.constants:
+    if work.layout_nbytes and BLOCKED in device.constants:
         seconds += work.layout_nbytes / 2 / word / (peak * device.efficiency("layout"))
     return seconds
 
@@ -66,7 +69,7 @@ def executed_macs(work: NodeWork, device: Device) -> float:
         kept, group = work.pattern
         if kept <= device["sparse.kept"] and group == device["sparse.group"]:
             return work.macs / (device["sparse.peak"] * device["sparse.efficiency"])
-    return float(work.macs)
+    return work.macs * (work.padding if BLOCKED in device.constants else 1.0)
 
 
 def bandwidth(device: Device, nbytes: float) -> float:
@@ -79,6 +82,9 @@ def bandwidth(device: Device, nbytes: float) -> float:
 
 
 def _activations(work: NodeWork, device: Device) -> float:
-    """Seconds to move activations, at the speed of the smallest memory that holds those of one run."""
+    """Seconds to move activations, at the speed of the smallest memory that holds those of one run.
+
+    What is written is moved twice: caches read a line before they change it.
+    """
     nbytes = work.input_nbytes + work.output_nbytes
-    return nbytes / bandwidth(device, nbytes / work.runs)
+    return (nbytes + work.output_nbytes) / bandwidth(device, nbytes / work.runs)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from onnxsqueeze.cost.fusion import Fusion
+from onnxsqueeze.cost.operators import BLOCK, is_blocked
 from onnxsqueeze.cost.patterns import Users
 from onnxsqueeze.cost.values import Step, Value
 
-BLOCK, ALIGNMENT = 16, 4  # channels
 _POOLS = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"})
 _PASSING = frozenset({"Relu", "Sigmoid", "Tanh", "LeakyRelu", "Clip", "HardSigmoid", *_POOLS})
 _SAME_SHAPE = frozenset({"Add", "Sum", "Mul"})
@@ -54,15 +54,9 @@ def _is_blocked_convolution(step: Step) -> bool:
     if step.node.op_type not in ("Conv", "FusedConv") or len(step.inputs) < 2:
         return False
     data, kernel = step.inputs[0], step.inputs[1]
-    if data is None or kernel is None or not kernel.constant or kernel.shape is None or len(kernel.shape) != 4:
+    if data is None or kernel is None or not kernel.constant or kernel.shape is None:
         return False
-    inputs, outputs, groups = _channels(data), kernel.shape[0], int(step.attributes.get("group", 1))
-    if data.bits != 32 or outputs % ALIGNMENT:
-        return False
-    if groups == 1:
-        return inputs < BLOCK or inputs % ALIGNMENT == 0
-    depthwise = kernel.shape[1] == 1 and outputs == groups
-    return depthwise or (kernel.shape[1] % BLOCK == 0 and outputs // groups % BLOCK == 0)
+    return data.bits == 32 and is_blocked(kernel.shape, int(step.attributes.get("group", 1)))
 
 
 def _passes(step: Step, inputs: list[Value], blocked: set[str]) -> bool:

@@ -71,6 +71,7 @@ def _node(place: int, context: _Context) -> NodeWork:
         runs=runs,
         macs=runs * work.macs,
         nonzero_macs=round(runs * work.macs * _density(main, context.weights)),
+        padding=work.padding,
         operations=runs * work.operations,
         input_nbytes=runs * _read(place, work, context),
         output_nbytes=runs * _written(place, work, context),

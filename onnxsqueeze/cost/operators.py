@@ -11,6 +11,7 @@ from onnxsqueeze.model.graphs import domain
 
 # Operations an element, where one costs more than an addition: a polynomial of its usual degree, a division.
 DIVISION, POLYNOMIAL = 4, 10
+BLOCK, ALIGNMENT = 16, 4  # channels that are kept together, and that a blocked convolution's are a multiple of
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Work:
     operations: int = 0
     weight: int = -1  # the input whose values are multiplied, -1 where there is none
     looked_up: bool = False  # of the first input only as many elements are read as the output has
+    padding: float = 1.0  # MACs that a kernel of whole blocks does for each one that counts
 
 
 Rule = Callable[[Step], Work]
@@ -64,17 +66,43 @@ def _conv(data: int = 0, weight: int = 1, bias: int = 2) -> Rule:
         groups = int(step.attributes.get("group", 1))
         macs = out.elements * math.prod(kernel[1:])
         has_bias = len(step.inputs) > bias and step.inputs[bias] is not None
-        return Work(_conv_kind(kernel, groups), macs, out.elements * has_bias, weight)
+        kind = _conv_kind(kernel, groups)
+        padding = _conv_padding(kind, kernel, math.prod(_shape(out)[2:]))
+        return Work(kind, macs, out.elements * has_bias, weight, padding=padding)
 
     return rule
 
 
 def _conv_kind(kernel: tuple[int, ...], groups: int) -> str:
-    if groups > 1 and kernel[1] * kernel[0] // groups <= 4:
+    pointwise = math.prod(kernel[2:]) == 1
+    if not is_blocked(kernel, groups):
+        return "gemm" if pointwise and groups == 1 else "im2col"
+    if groups > 1 and kernel[1] == 1:
         return "depthwise"
-    if kernel[1] <= 4 and groups == 1:
+    if kernel[1] < BLOCK and groups == 1:
         return "stem"
-    return "conv1x1" if math.prod(kernel[2:]) == 1 else "conv"
+    return "conv1x1" if pointwise else "conv"
+
+
+def _conv_padding(kind: str, kernel: tuple[int, ...], columns: int) -> float:
+    """Blocks are of output channels and, where there are enough, of input channels; of columns in products."""
+    if kind in ("gemm", "im2col"):
+        return _padding(columns)
+    return _padding(kernel[0]) * (_padding(kernel[1]) if kernel[1] >= BLOCK else 1.0)
+
+
+def _padding(size: int) -> float:
+    return BLOCK * math.ceil(size / BLOCK) / size if size else 1.0
+
+
+def is_blocked(kernel: tuple[int, ...], groups: int) -> bool:
+    """Whether onnxruntime's CPU provider convolves blocks of channels; others become a product of matrices."""
+    inputs, outputs = kernel[1] * groups, kernel[0]
+    if len(kernel) != 4 or outputs % ALIGNMENT:
+        return False
+    if groups == 1:
+        return inputs < BLOCK or inputs % ALIGNMENT == 0
+    return (kernel[1] == 1 and outputs == groups) or (kernel[1] % BLOCK == 0 and outputs // groups % BLOCK == 0)
 
 
 def _conv_transpose(step: Step) -> Work:
@@ -91,7 +119,9 @@ def _product(left: int = 0, right: int = 1, bias: int = -1) -> Rule:
         weight = right if other.constant or not one.constant else left
         has_bias = 0 <= bias < len(step.inputs) and step.inputs[bias] is not None
         macs = out.elements * depth
-        return Work(_product_kind(macs, _input(step, weight)), macs, out.elements * has_bias, weight)
+        kind = _product_kind(macs, _input(step, weight))
+        padding = _padding(_shape(out)[-1]) if kind == "gemm" and out.shape else 1.0
+        return Work(kind, macs, out.elements * has_bias, weight, padding=padding)
 
     return rule
 
@@ -183,13 +213,15 @@ def _sort(step: Step) -> Work:
 
 
 def _resize(step: Step) -> Work:
-    """Linear interpolation takes 3 operations a corner; nearest neighbours only move."""
+    """Interpolation takes 3 operations a neighbour, first in rows, then between them; nearest neighbours only move."""
     mode = step.attributes.get("mode", b"nearest")
-    axes = max(len(_shape(_output(step))) - 2, 1)
-    corners = {b"nearest": 0, b"linear": 2, b"bilinear": 2, b"cubic": 4}.get(mode, 2)
-    count = 3 * corners**axes if corners else 0
-    kind = "cubic" if mode == b"cubic" else "resize" if count else "move"
-    return Work(kind, 0, count * _output(step).elements)
+    out = _shape(_output(step))
+    if mode == b"nearest":
+        return Work("move")
+    if mode == b"cubic":
+        rows = min(4 * out[-2], _shape(_input(step, 0))[-2])  # each row that is needed is interpolated once
+        return Work("cubic", 0, 12 * math.prod(out[:-2]) * out[-1] * (rows + out[-2]))
+    return Work("resize", 0, 3 * 2 ** max(len(out) - 2, 1) * math.prod(out))
 
 
 def _suppression(step: Step) -> Work:

@@ -11,6 +11,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 Shape = tuple[int, ...]
 OPSET = 17
+LAYERS = 8  # of models that stream weights
 
 
 @dataclass(frozen=True)
@@ -96,15 +97,25 @@ def convolution(inputs: int, outputs: int, side: int, size: int, groups: int = 1
     return _chain((1, inputs, side, side), step)
 
 
-def stem(outputs: int, side: int, size: int, stride: int) -> Callable[[int], ModelProto]:
-    """First convolutions of an image; pooled, so that no large output changes its layout."""
+def stem(inputs: int, outputs: int, side: int, size: int, stride: int) -> Callable[[int], ModelProto]:
+    """Convolutions of few channels, as of an image; pooled, so that no large output changes its layout."""
 
     def step(graph: _Graph, value: str) -> str:
-        weight = graph.weight(outputs, 3, size, size)
+        weight = graph.weight(outputs, inputs, size, size)
         made = graph.add("Conv", value, weight, kernel_shape=[size] * 2, pads=[size // 2] * 4, strides=[stride] * 2)
         return graph.add("GlobalMaxPool", made)
 
-    return _beside((1, 3, side, side), step)
+    return _beside((1, inputs, side, side), step)
+
+
+def sequence(batch: int, channels: int, length: int, size: int) -> Callable[[int], ModelProto]:
+    """Convolutions over one axis, which become products of matrices."""
+
+    def step(graph: _Graph, value: str, _: int) -> str:
+        weight = graph.weight(channels, channels, size)
+        return graph.add("Conv", value, weight, kernel_shape=[size], pads=[size // 2] * 2)
+
+    return _chain((batch, channels, length), step)
 
 
 def transposed(inputs: int, outputs: int, side: int, size: int) -> Callable[[int], ModelProto]:
@@ -240,8 +251,11 @@ PROBES: tuple[Probe, ...] = (
     Probe("conv", "128-128, 14x14", convolution(128, 128, 14, 3)),
     Probe("conv", "256-256, 7x7", convolution(256, 256, 7, 3)),
     Probe("conv", "24-24, 9x9", convolution(24, 24, 9, 3)),
-    Probe("stem", "3-32, 3x3, 224x224", stem(32, 224, 3, 2), (1, 3)),
-    Probe("stem", "3-64, 7x7, 224x224", stem(64, 224, 7, 2), (1, 3)),
+    Probe("stem", "3-32, 3x3, 224x224", stem(3, 32, 224, 3, 2), (1, 3)),
+    Probe("stem", "3-64, 7x7, 224x224", stem(3, 64, 224, 7, 2), (1, 3)),
+    Probe("stem", "8-16, 5x5, 88x88", stem(8, 16, 88, 5, 1), (1, 3)),
+    Probe("im2col", "32 x 128-128, 3, 4", sequence(32, 128, 4, 3), (1, 3)),
+    Probe("im2col", "64-64, 3, 256", sequence(1, 64, 256, 3), (1, 3)),
     Probe("depthwise", "144, 3x3, 56x56", convolution(144, 144, 56, 3, 144)),
     Probe("depthwise", "480, 5x5, 14x14", convolution(480, 480, 14, 5, 480)),
     Probe("depthwise", "480, 3x3, 14x14", convolution(480, 480, 14, 3, 480)),
@@ -272,9 +286,8 @@ TINY = Probe("elementwise", "Abs of 1 value", unary("Abs", 1, 1), (1, 33))
 
 def streams(nbytes: int) -> Probe:
     """A chain of vectors times matrices whose weights take so many bytes together."""
-    layers = 8
-    width = max(64, int((nbytes / layers / 4) ** 0.5))
-    return Probe("gemv", f"{layers} x {width}x{width}", product(1, width, width), (layers, layers))
+    width = max(64, int((nbytes / LAYERS / 4) ** 0.5))
+    return Probe("gemv", f"{LAYERS} x {width}x{width}", product(1, width, width), (LAYERS, LAYERS))
 
 
 def inputs(model: ModelProto) -> Iterator[tuple[str, Any]]:

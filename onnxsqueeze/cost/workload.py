@@ -49,6 +49,7 @@ class NodeWork:
     runs: int  # times that it runs in one inference
     macs: int  # multiply-accumulates with dense weights
     nonzero_macs: int  # of them those whose weight is not zero
+    padding: float  # MACs that onnxruntime's kernels, which work on whole blocks, do for each of them
     operations: int  # additions, comparisons, exponentials … beside the MACs
     input_nbytes: int  # activations read
     output_nbytes: int  # activations written
