@@ -3,14 +3,18 @@
 from typing import Any
 
 from onnxsqueeze.passes.channels import Channels
+from onnxsqueeze.passes.depthwise import Depthwise
 from onnxsqueeze.passes.fold import Fold
 from onnxsqueeze.passes.huffman import Huffman
+from onnxsqueeze.passes.lowrank import Lowrank
 from onnxsqueeze.passes.prune import Prune
 from onnxsqueeze.passes.share import Share
 
 PASSES: dict[str, type[Any]] = {
     "fold": Fold,
     "channels": Channels,
+    "lowrank": Lowrank,
+    "depthwise": Depthwise,
     "prune": Prune,
     "share": Share,
     "huffman": Huffman,
