@@ -85,7 +85,7 @@ class Lowrank:
     @property
     def _balanced(self) -> bool:
         """Whether each output channel counts the same."""
-        return self.rank is None and self.energy is None and self.ratio is None
+        return self.rank is None and self.energy is None
 
     def _options(self, layer: Layer) -> list[Option]:
         """The schemes that can pay."""
