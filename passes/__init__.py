@@ -7,11 +7,13 @@ from onnxsqueeze.passes.depthwise import Depthwise
 from onnxsqueeze.passes.fold import Fold
 from onnxsqueeze.passes.huffman import Huffman
 from onnxsqueeze.passes.lowrank import Lowrank
+from onnxsqueeze.passes.merge import Merge
 from onnxsqueeze.passes.prune import Prune
 from onnxsqueeze.passes.share import Share
 
 PASSES: dict[str, type[Any]] = {
     "fold": Fold,
+    "merge": Merge,
     "channels": Channels,
     "lowrank": Lowrank,
     "depthwise": Depthwise,

@@ -51,7 +51,7 @@ def packable(model: Model, minimum: int, context: Context) -> list[Weight]:
     for weight in model.weights(minimum):
         if weight.role == "other" and (len(weight.shape) < 2 or weight.size < 4096):
             continue  # biases, normalisation parameters and small tables
-        if reason := _unfit(largest(weight.values())):
+        if reason := unfit(largest(weight.values())):
             context.notes(f"'{weight.name}' {reason}: left as it is")
             continue
         chosen.append(weight)
@@ -67,7 +67,7 @@ def largest(values: Array) -> float:
     return peak if np.isfinite(peak) else float("inf")
 
 
-def _unfit(peak: float) -> str:
+def unfit(peak: float) -> str:
     """Why weights with this largest magnitude are not touched; "" where they may be."""
     if not np.isfinite(peak):
         return "holds NaN or infinite values"

@@ -18,7 +18,7 @@ from onnxsqueeze.groups.work import guessed
 from onnxsqueeze.model import Model, Weight
 from onnxsqueeze.model.graphs import Edges, Key, Site, domain, edges, remove_dead
 from onnxsqueeze.model.roles import attribute, integer
-from onnxsqueeze.passes.bounds import finite
+from onnxsqueeze.passes.bounds import largest, unfit
 
 if TYPE_CHECKING:
     from onnxsqueeze.pipeline import Context
@@ -65,8 +65,8 @@ def layers(model: Model, minimum: int, context: Context) -> list[Layer]:
         kind = kinds.pop() if len(kinds) == 1 else None
         if not sites or kind is None:
             continue
-        if not finite(weight.values()):
-            context.notes(f"'{weight.name}' holds NaN or infinite values: left as it is")
+        if reason := unfit(largest(weight.values())):
+            context.notes(f"'{weight.name}' {reason}: left as it is")
             continue
         found.append(Layer(weight, key, kind, tuple(sites), tuple(_positions(trace, kind, site) for site in sites)))
     return found

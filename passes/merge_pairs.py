@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
+from threadpoolctl import threadpool_limits
+
+if TYPE_CHECKING:
+    from onnxsqueeze.pipeline import Context
 
 Array = npt.NDArray[Any]
 
 EXACT_UP_TO = 2e10  # multiplications of a matrix of differences that is computed in float64; larger ones in float32
+DOUBTFUL = 1e-4  # relative difference, squared, under which differences are computed anew
 ROUNDING = 1e-12  # relative difference, squared, under which two units are the same
+ROWS = 256  # of the table that one worker fills at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,72 +43,118 @@ class Sequence:
         return kept, matrix
 
 
-def sequence(features: Array, readers: Array, scaled: bool) -> Sequence:
+def sequence(scaled: Array, fixed: Array, readers: Array, factors: bool, context: Context) -> Sequence:
     """Merges the pair of least saliency, again and again.
 
-    s_ij = ⟨a_j²⟩·‖ε_ij‖²: a_j are the weights that read unit j, ε_ij is the difference of the two units' weights, bias
-    included. Merging j into i adds a_j to a_i; the differences stay as they are, and only ⟨a_i²⟩ is updated. With
-    ``scaled`` ε_ij = w_j - r·w_i with the best r ≥ 0, and r·a_j is added: behind a positively homogeneous function.
+    s_ij = ⟨a_j²⟩·‖ε_ij‖²: a_j are the weights that read unit j, ε_ij is the difference of what makes the two units.
+    Merging j into i adds a_j to a_i; the differences stay as they are, and only ⟨a_i²⟩ is updated. With ``factors``
+    ε_ij = w_j - r·w_i with the best r ≥ 0 for the scaled part, and r·a_j is added.
 
     Args:
-        features: [width, weights], of each unit.
-        readers: [width, weights that read it].
+        scaled: [width, n] weights and biases of each unit.
+        fixed: [width, n] what factors do not apply to.
+        readers: [width, n] weights that read each unit.
+        factors: whether units may be multiples of each other.
+        context: for workers; the result does not depend on their number.
     """
-    width = len(features)
-    errors, ratios = _differences(features, scaled)
-    np.fill_diagonal(errors, np.inf)
-    best = errors.argmin(axis=1)
-    error = _exact(features, errors, ratios, best)
-    weights = np.array(readers, np.float64)
-    power = np.square(weights).mean(axis=1)
+    width = len(scaled)
+    table = _Differences(scaled, fixed, factors, context)
+    weights = np.array(readers, np.promote_types(readers.dtype, np.float32))
+    power = _mean_squares(weights)
+    partner, error = table.nearest(np.arange(width))
     alive = np.ones(width, bool)
     gone, into, factor, saliency = (np.zeros(width - 1, kind) for kind in (np.int64, np.int64, float, float))
     for step in range(width - 1):
         costs = np.where(alive, power * error, np.inf)
         j = int(costs.argmin())
-        i = int(best[j])
-        ratio = 1.0 if ratios is None else float(ratios[j, i])
+        i = int(partner[j])
+        ratio = table.ratio(j, i)
         gone[step], into[step], factor[step], saliency[step] = j, i, ratio, costs[j]
         weights[i] += ratio * weights[j]
-        power[i] = np.square(weights[i]).mean()
+        power[i] = _mean_squares(weights[i : i + 1])[0]
         alive[j] = False
-        errors[:, j] = np.inf
-        for other in np.flatnonzero(alive & (best == j)):
-            best[other] = errors[other].argmin()
-            error[other] = errors[other, best[other]]
+        table.close(j)
+        orphans = np.flatnonzero(alive & (partner == j))
+        if step < width - 2 and len(orphans):
+            partner[orphans], error[orphans] = table.nearest(orphans)
     return Sequence(width, gone, into, factor, saliency)
 
 
-def _differences(features: Array, scaled: bool) -> tuple[Array, Array | None]:
-    """‖ε‖² [gone, into], and the best factors where units may be scaled."""
-    kind = np.float64 if features.size * len(features) <= EXACT_UP_TO else np.float32
-    values = features.astype(kind, copy=False)
-    products = values @ values.T
-    squares = np.diag(products).copy()
-    if not scaled:
-        errors = np.add.outer(squares, squares)
-        products *= 2
-        errors -= products
-        return np.maximum(errors, 0, out=errors), None
-    ratios = np.maximum(products, 0, out=products)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.where(squares > 0, ratios / squares, 0).astype(kind, copy=False)
-    errors = squares[:, None] - np.square(ratios) * squares
-    return np.maximum(errors, 0, out=errors), ratios
+def _mean_squares(rows: Array) -> Array:
+    return np.asarray(_norms(rows) / max(rows.shape[1], 1))
 
 
-def _exact(features: Array, errors: Array, ratios: Array | None, best: npt.NDArray[np.int64]) -> Array:
-    """The differences to the best partners, those that nothing is left of computed anew: none for equal units."""
-    rows = np.arange(len(best))
-    found = errors[rows, best].astype(np.float64)
-    squares = np.einsum("ij,ij->i", features, features, dtype=np.float64)
-    for j in np.flatnonzero(found <= 1e-4 * squares):
-        ratio = 1.0 if ratios is None else float(ratios[j, best[j]])
-        difference = features[j].astype(np.float64) - ratio * features[best[j]]
-        square = float(difference @ difference)
-        found[j] = 0.0 if square <= ROUNDING * squares[j] else square
-        errors[j, best[j]] = found[j]
-    return found
+def _norms(rows: Array) -> Array:
+    """Squares of each row, added up in float64."""
+    return np.asarray(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+
+
+class _Differences:
+    """‖ε‖² of every unit [gone] towards every other [into], and the best factors between them."""
+
+    def __init__(self, scaled: Array, fixed: Array, factors: bool, context: Context) -> None:
+        width = len(scaled)
+        exact = scaled.size * width <= EXACT_UP_TO
+        self._kind: Any = np.float64 if exact else np.float32
+        self._scaled: Array = scaled.astype(self._kind, copy=False)
+        self._fixed: Array = fixed.astype(self._kind, copy=False)
+        self._squares = _norms(self._scaled)
+        self._levels = self._squares + _norms(self._fixed)
+        self._errors: Array = np.empty((width, width), self._kind)
+        self._ratios: Array | None = np.empty((width, width), self._kind) if factors else None
+        chunks = [slice(start, start + ROWS) for start in range(0, width, ROWS)]
+        with threadpool_limits(1):
+            for _ in context.each("differences", self._fill, chunks, lambda rows: str(rows.start)):
+                pass
+        np.fill_diagonal(self._errors, np.inf)
+
+    def _fill(self, rows: slice) -> None:
+        """Some rows of the table."""
+        squares = self._squares.astype(self._kind)
+        products = self._scaled[rows] @ self._scaled.T
+        if self._ratios is None:
+            products *= -2
+            products += squares
+            products += squares[rows, None]
+        else:
+            ratios = self._ratios[rows]
+            np.maximum(products, 0, out=ratios)
+            np.divide(ratios, squares, out=ratios, where=squares > 0)
+            ratios[:, squares <= 0] = 0
+            np.multiply(np.square(ratios), -squares, out=products)
+            products += squares[rows, None]
+        if self._fixed.shape[1]:
+            levels = (self._levels - self._squares).astype(self._kind)
+            products += levels[rows, None] + levels - 2 * (self._fixed[rows] @ self._fixed.T)
+        np.maximum(products, 0, out=self._errors[rows])
+
+    def ratio(self, gone: int, into: int) -> float:
+        """The factor between two units."""
+        return 1.0 if self._ratios is None else float(self._ratios[gone, into])
+
+    def close(self, unit: int) -> None:
+        """Nothing is merged into this unit any more."""
+        self._errors[:, unit] = np.inf
+
+    def nearest(self, units: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Array]:
+        """The best partner of each, and the difference; equal units differ by nothing."""
+        partners = np.empty(len(units), np.int64)
+        errors = np.empty(len(units))
+        for place, unit in enumerate(units):
+            partner = int(self._errors[unit].argmin())
+            error = float(self._errors[unit, partner])
+            if error <= DOUBTFUL * self._levels[unit]:
+                error = self._exact(unit, partner)
+                self._errors[unit, partner] = error
+            partners[place], errors[place] = partner, error
+        return partners, errors
+
+    def _exact(self, gone: int, into: int) -> float:
+        """A difference that the table cannot tell from rounding."""
+        scaled = self._scaled[gone].astype(np.float64) - self.ratio(gone, into) * self._scaled[into].astype(np.float64)
+        fixed = self._fixed[gone].astype(np.float64) - self._fixed[into]
+        square = float(scaled @ scaled + fixed @ fixed)
+        return 0.0 if square <= ROUNDING * self._levels[gone] else square
 
 
 def mode(saliency: Array) -> float:
