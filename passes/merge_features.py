@@ -14,7 +14,6 @@ from onnxsqueeze.model.graphs import domain
 from onnxsqueeze.passes.merge_flow import is_homogeneous
 
 Array = npt.NDArray[Any]
-Affine = tuple[Array, Array]  # scale and shift, each [width, positions of a unit]
 
 BIASES: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("Conv", "FusedConv", "ConvTranspose", "Gemm"), (2,)),
@@ -24,6 +23,27 @@ BIASES: dict[str, tuple[int, ...]] = {
 """Inputs that are added to the channels."""
 LARGEST = 1e15  # larger weights are left alone
 EPSILON = 1e-5  # of BatchNormalization, where it says nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """Parameters of a BatchNormalization, each [width, positions of a unit]."""
+
+    scale: Array
+    shift: Array
+    mean: Array
+    variance: Array
+    epsilon: float
+
+    @property
+    def factor(self) -> Array:
+        """What it multiplies with."""
+        return np.asarray(self.scale / np.sqrt(np.maximum(self.variance, 0) + self.epsilon))
+
+    @property
+    def offset(self) -> Array:
+        """What it adds."""
+        return np.asarray(self.shift - self.mean * self.factor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,20 +105,22 @@ class Units:
 
     def sides(self, group: Group) -> Sides:
         """The rows of all producers, with their biases and the BatchNormalization right behind them; the readers."""
-        norms = self._norms(group)
-        biases = {m.use: m for m in group.of("parameter") if m.use is not None}
+        norms = self.norms(group)
+        taken = {(number, place) for number in norms for place in range(1, 5)}
         scaled: list[Array] = []
         for member in group.of("producer"):
-            rows = self._values(member)
-            scale, shift = self._behind(member, norms)
-            bias = biases.pop((member.steps[0], 2), None) if self._is_biased(member) else None
-            own = 0 if bias is None else self._values(bias)[..., 0]
-            scaled += [rows * scale[..., None], np.broadcast_to(own * scale + shift, scale.shape)]
-        fixed = [scale for scale, _ in norms.values()]
-        scaled += [shift for _, shift in norms.values()]
+            rows = self.values(member)
+            norm = norms.pop(self.norm_behind(member) or -1, None)
+            bias = self._bias(group, member)
+            own: Any = 0 if bias is None else self.values(bias)[..., 0]
+            taken |= set() if bias is None or bias.use is None else {bias.use}
+            scale, shift = (np.ones((1, 1)), np.zeros((1, 1))) if norm is None else (norm.factor, norm.offset)
+            scaled += [rows * scale[..., None], np.broadcast_to(own * scale + shift, member.positions.shape)]
+        fixed = [norm.factor for norm in norms.values()]
+        scaled += [norm.offset for norm in norms.values()]
         for member in group.of("parameter"):
-            if member.use in biases or member.use is None:
-                (scaled if self._is_bias(member) else fixed).append(self._values(member))
+            if member.use not in taken:
+                (scaled if self._is_bias(member) else fixed).append(self.values(member))
         homogeneous = is_homogeneous(self.groups, group)
         return Sides(_rows(scaled), _levelled(_rows(scaled), fixed), self._read(group), homogeneous)
 
@@ -108,55 +130,55 @@ class Units:
         ``transfer`` [kept, width]: what the new weights are made of.
         """
         for member in group.of("consumer"):
-            matrix = self._values(member)
+            matrix = self.values(member)
             new = np.zeros_like(matrix)
             flat = transfer @ matrix.reshape(group.width, -1)
             new[kept] = np.asarray(flat).reshape(len(kept), *matrix.shape[1:])
             self.groups.assign(member, new)
 
     def _read(self, group: Group) -> Array:
-        return _rows([self._values(member) for member in group.of("consumer")])
+        return _rows([self.values(member) for member in group.of("consumer")])
 
-    def _values(self, member: Member) -> Array:
+    def values(self, member: Member) -> Array:
         """[width, positions, all other axes], in float32 or float64."""
         matrix = self.groups.matrix(member)
         return matrix.astype(np.promote_types(matrix.dtype, np.float32), copy=False)
 
-    def _is_biased(self, member: Member) -> bool:
-        kind = self.groups.trace.steps[member.steps[0]].node.op_type
-        return len(member.steps) == 1 and BIASES.get(kind) == (2,)
+    def _bias(self, group: Group, producer: Member) -> Member | None:
+        """The bias of a producer's own node."""
+        if len(producer.steps) != 1 or BIASES.get(self.groups.trace.steps[producer.steps[0]].node.op_type) != (2,):
+            return None
+        return next((m for m in group.of("parameter") if m.use == (producer.steps[0], 2)), None)
+
+    def place(self, member: Member) -> tuple[int, int] | None:
+        """The step and the input where a member is used; None where there are several."""
+        uses = {member.use} if member.use is not None else self._used(member)
+        return next(iter(uses)) if len(uses) == 1 else None
 
     def _is_bias(self, member: Member) -> bool:
         uses = {member.use} if member.use is not None else self._used(member)
         steps = self.groups.trace.steps
         return bool(uses) and all(place in BIASES.get(steps[n].node.op_type, ()) for n, place in uses)
 
-    def _norms(self, group: Group) -> dict[int, Affine]:
-        """The BatchNormalizations that the group flows through, by their step; their parameters are spoken for."""
+    def norms(self, group: Group) -> dict[int, Norm]:
+        """The BatchNormalizations that the group flows through, by their step."""
         found: dict[int, dict[int, Array]] = {}
         for member in group.of("parameter"):
             step = None if member.use is None else self.groups.trace.steps[member.use[0]]
             if member.use is not None and step is not None and step.node.op_type == "BatchNormalization":
-                found.setdefault(step.number, {})[member.use[1]] = self._values(member)[..., 0].astype(np.float64)
-        norms = {}
-        for number, values in found.items():
-            if len(values) == 4:
-                epsilon = self.groups.trace.steps[number].attributes.get("epsilon", EPSILON)
-                scale = values[1] / np.sqrt(np.maximum(values[4], 0) + epsilon)
-                norms[number] = scale, values[2] - values[3] * scale
-        return norms
+                found.setdefault(step.number, {})[member.use[1]] = self.values(member)[..., 0].astype(np.float64)
+        epsilon = {n: self.groups.trace.steps[n].attributes.get("epsilon", EPSILON) for n in found}
+        whole = {n: v for n, v in found.items() if len(v) == 4}
+        return {n: Norm(v[1], v[2], v[3], v[4], epsilon[n]) for n, v in whole.items()}
 
-    def _behind(self, member: Member, norms: dict[int, Affine]) -> Affine:
-        """Scale and shift of the BatchNormalization right behind a producer, which is taken out of ``norms``."""
+    def norm_behind(self, member: Member) -> int | None:
+        """The BatchNormalization that alone reads what a producer makes, by its step."""
         step: Step = self.groups.trace.steps[member.steps[0]]
         readers = [reader for value in step.outputs[:1] for reader in self._readers.get(id(value), ())]
         is_output = any(step.node.output[0] == value.name for value in step.scope.graph.output)
-        if len(member.steps) == 1 and len(readers) == 1 and readers[0] in norms and not is_output:
-            found = norms.pop(readers[0])
-            if found[0].shape == member.positions.shape:
-                return found
-            norms[readers[0]] = found
-        return np.ones(member.positions.shape), np.zeros(member.positions.shape)
+        if len(member.steps) != 1 or len(readers) != 1 or is_output:
+            return None
+        return readers[0] if self.groups.trace.steps[readers[0]].node.op_type == "BatchNormalization" else None
 
 
 def _rows(blocks: list[Array]) -> Array:

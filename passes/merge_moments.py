@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 Function = Callable[[Array], Array]
 
 TERMS, POINTS = 24, 128  # of the Hermite series, and of the quadrature that finds its coefficients
-RIDGE = 1e-2  # of the mean second moment: how far the assumed moments are trusted
+RIDGE = 1e-3  # of the mean second moment: how far the assumed moments are trusted
 AT_ONCE = 256  # a layer goes in so many rounds at least
 
 
