@@ -40,19 +40,16 @@ std::map<std::string, double> Guesses() {
           {"shared_vector", shared}, {"shared_few", 0}};
 }
 
-// Share of the weight's elements that are zero, without decoding it where its layout says so. Returns -1
+// Below it no kernel gains from zeros, whatever was measured.
+constexpr double kFewZeros = 0.3;
+
+// Share of the weight's elements that are zero: counted where they may be many, else at most. Returns -1
 // where it does not decode.
 double ZerosOf(const Weight& weight) {
   const auto total = static_cast<double>(weight.total());
-  const Spec& spec = weight.spec();
-  if (spec.layout == Spec::kGaps || spec.layout == Spec::kNm) {
-    return 1 - static_cast<double>(weight.entries()) / total;
-  }
-  if (spec.layout == Spec::kDense) {
-    const Vector& codebook = weight.input("codebook");
-    const float* const end = codebook.floats() + codebook.count;
-    if (std::find(codebook.floats(), end, 0.0f) == end) return 0;
-  }
+  const double most = static_cast<double>(weight.ZerosByLayout()) / total;
+  if (most < kFewZeros || weight.spec().layout == Spec::kGaps || weight.spec().layout == Spec::kNm)
+    return most;
   std::vector<float> values(weight.total());
   if (weight.Decode(1, values.data()) != OSQ_OK) return -1;
   return static_cast<double>(std::count(values.begin(), values.end(), 0.0f)) / total;
@@ -69,33 +66,42 @@ int BitsOf(const Weight& weight) {
 }
 
 std::string Percent(double zeros) {
+  if (zeros < kFewZeros) return "few zeros";
   char text[40];
   std::snprintf(text, sizeof(text), "%.1f %% zeros", 100 * zeros);
   return text;
 }
 
+// Rows of the input of a product; -1 where its shape leaves them open.
+int64_t RowsOf(const std::vector<int64_t>& shape) {
+  int64_t rows = shape.empty() ? -1 : 1;
+  for (size_t i = 0; i + 1 < shape.size(); ++i) rows = shape[i] < 0 || rows < 0 ? -1 : rows * shape[i];
+  return rows;
+}
+
 }  // namespace
 
 Choice Choice::Read(const OrtApi* api, const OrtSessionOptions* options) {
-  Choice choice;
-  const std::string mode = Option(api, options, "kernel");
-  if (mode == "always") {
-    choice.mode_ = kAlways;
-  } else if (mode == "never") {
-    choice.mode_ = kNever;
-  } else if (!mode.empty() && mode != "auto") {
-    throw std::invalid_argument("option ep.squeezeexecutionprovider.kernel is '" + mode +
+  const auto read = [&](const char* name) { return Option(api, options, name); };
+  return Choice(read("kernel"), read("skip_zeros"), read("profile"), read("account"));
+}
+
+Choice::Choice(const std::string& kernel, const std::string& skip_zeros, const std::string& profile,
+               std::string account)
+    : skips_zeros_(skip_zeros == "1"), account_(std::move(account)) {
+  if (kernel == "always") {
+    mode_ = kAlways;
+  } else if (kernel == "never") {
+    mode_ = kNever;
+  } else if (!kernel.empty() && kernel != "auto") {
+    throw std::invalid_argument("option ep.squeezeexecutionprovider.kernel is '" + kernel +
                                 "'; give auto, always or never");
   }
-  const std::string skip = Option(api, options, "skip_zeros");
-  if (!skip.empty() && skip != "0" && skip != "1") {
-    throw std::invalid_argument("option ep.squeezeexecutionprovider.skip_zeros is '" + skip +
+  if (!skip_zeros.empty() && skip_zeros != "0" && skip_zeros != "1") {
+    throw std::invalid_argument("option ep.squeezeexecutionprovider.skip_zeros is '" + skip_zeros +
                                 "'; give 0 or 1");
   }
-  choice.skips_zeros_ = skip == "1";
-  choice.ReadProfile(Option(api, options, "profile"));
-  choice.account_ = Option(api, options, "account");
-  return choice;
+  ReadProfile(profile);
 }
 
 // Takes "name=number,..."; other names than ours are refused, those that are not there keep their guess.
@@ -124,26 +130,30 @@ double Choice::ZerosFor(Batch batch) const {
 Decision Choice::Decide(const Graph& graph, const Match& match) const {
   Weight weight;
   if (OpenWeight(graph, *match.decode, &weight) != OSQ_OK) return {Kernel::kStock, "it does not decode"};
-  if (mode_ == kAlways) return {Forced(match, weight), "as the option kernel asks for"};
-  if (match.kind == Match::kGather) {
+  Consumer consumer{match.kind};
+  if (match.kind == Match::kLinear) consumer.rows = RowsOf(graph.KnownShape(match.input));
+  if (match.kind == Match::kConvolution) consumer.groups = graph.Int(*match.consumer, "group", 1);
+  return Decide(weight, consumer);
+}
+
+Decision Choice::Decide(const Weight& weight, const Consumer& consumer) const {
+  if (mode_ == kAlways) return {Forced(weight, consumer), "as the option kernel asks for"};
+  if (consumer.kind == Match::kGather) {
     if (weight.total() < kRowsWorthIt) return {Kernel::kStock, "too small to matter"};
     return {Kernel::kRows, "only the rows asked for are decoded"};
   }
   if (weight.total() < kWorthIt) return {Kernel::kStock, "too small to matter"};
-  if (match.kind == Match::kConvolution) return DecideConvolution(graph, match, weight);
-  return DecideLinear(graph, match, weight);
+  if (consumer.kind == Match::kConvolution) return DecideConvolution(weight, consumer.groups);
+  return DecideLinear(weight, consumer.rows);
 }
 
-Kernel Choice::Forced(const Match& match, const Weight& weight) const {
-  if (match.kind == Match::kGather) return Kernel::kRows;
-  if (match.kind == Match::kConvolution) return Kernel::kSparse;
+Kernel Choice::Forced(const Weight& weight, const Consumer& consumer) const {
+  if (consumer.kind == Match::kGather) return Kernel::kRows;
+  if (consumer.kind == Match::kConvolution) return Kernel::kSparse;
   return IsShared(weight) ? Kernel::kShared : Sparse();
 }
 
-Decision Choice::DecideLinear(const Graph& graph, const Match& match, const Weight& weight) const {
-  const std::vector<int64_t> shape = graph.KnownShape(match.input);
-  int64_t rows = shape.empty() ? -1 : 1;
-  for (size_t i = 0; i + 1 < shape.size(); ++i) rows = shape[i] < 0 ? -1 : rows < 0 ? -1 : rows * shape[i];
+Decision Choice::DecideLinear(const Weight& weight, int64_t rows) const {
   const Batch batch = rows < 0 ? kUnknown : rows <= 3 ? kVector : rows < 48 ? kFew : kMany;
   const double zeros = ZerosOf(weight);
   if (zeros < 0) return {Kernel::kStock, "it does not decode"};
@@ -157,10 +167,8 @@ Decision Choice::DecideLinear(const Graph& graph, const Match& match, const Weig
   return {Kernel::kStock, Percent(zeros) + ": dense is faster" + unknown};
 }
 
-Decision Choice::DecideConvolution(const Graph& graph, const Match& match, const Weight& weight) const {
-  if (graph.Int(*match.consumer, "group", 1) != 1) {
-    return {Kernel::kStock, "convolutions of several groups run faster dense"};
-  }
+Decision Choice::DecideConvolution(const Weight& weight, int64_t groups) const {
+  if (groups != 1) return {Kernel::kStock, "convolutions of several groups run faster dense"};
   const double zeros = ZerosOf(weight);
   if (zeros < 0) return {Kernel::kStock, "it does not decode"};
   const std::vector<int64_t>& shape = weight.shape();
@@ -174,3 +182,29 @@ Decision Choice::DecideConvolution(const Graph& graph, const Match& match, const
 }
 
 }  // namespace osq
+
+int osq_runs_packed(const osq_node* node, const char* op_type, int64_t rows, int64_t groups,
+                    const char* kernel, const char* profile, int* runs) {
+  if (op_type == nullptr || kernel == nullptr || profile == nullptr || runs == nullptr)
+    return OSQ_BAD_ARGUMENT;
+  const std::string name = op_type;
+  const bool is_linear = name == "Gemm" || name == "MatMul", is_convolution = name == "Conv";
+  *runs = 0;
+  return osq::WithWeight(node, [&](const osq::Weight& weight) -> int {
+    const size_t rank = weight.shape().size();
+    const bool is_table = name == "Gather" && rank == 2 && weight.spec().layout == osq::Spec::kDense &&
+                          weight.spec().raw_type == 0;
+    const bool fits = (is_linear && rank == 2) || (is_convolution && (rank == 3 || rank == 4)) || is_table;
+    if (weight.type() != osq::kFloat || !fits) return OSQ_OK;
+    try {
+      const osq::Choice choice(kernel, "", profile);
+      const osq::Match::Kind kind = is_linear        ? osq::Match::kLinear
+                                    : is_convolution ? osq::Match::kConvolution
+                                                     : osq::Match::kGather;
+      if (!choice.never()) *runs = choice.Decide(weight, {kind, rows, groups}).kernel != osq::Kernel::kStock;
+    } catch (const std::invalid_argument&) {
+      return OSQ_BAD_ARGUMENT;
+    }
+    return OSQ_OK;
+  });
+}

@@ -14,13 +14,25 @@ struct Decision {
   std::string reason;  // in words
 };
 
+// What a weight feeds, as far as the choice depends on it.
+struct Consumer {
+  Match::Kind kind;
+  int64_t rows = -1;   // of the input of a product; -1: not known
+  int64_t groups = 1;  // of a convolution
+};
+
 class Choice {
  public:
+  // Of options of a session, without their prefix; throws std::invalid_argument where one is none.
+  Choice(const std::string& kernel, const std::string& skip_zeros, const std::string& profile,
+         std::string account = "");
+
   // Reads the session's options `ep.squeezeexecutionprovider.*`.
   static Choice Read(const OrtApi* api, const OrtSessionOptions* options);
 
   bool never() const { return mode_ == kNever; }
   Decision Decide(const Graph& graph, const Match& match) const;
+  Decision Decide(const Weight& weight, const Consumer& consumer) const;
 
   // The file that is told of all decisions; "" for none.
   const std::string& account() const { return account_; }
@@ -30,9 +42,9 @@ class Choice {
   enum Batch { kVector, kFew, kMany, kUnknown };
 
   void ReadProfile(const std::string& text);
-  Kernel Forced(const Match& match, const Weight& weight) const;
-  Decision DecideLinear(const Graph& graph, const Match& match, const Weight& weight) const;
-  Decision DecideConvolution(const Graph& graph, const Match& match, const Weight& weight) const;
+  Kernel Forced(const Weight& weight, const Consumer& consumer) const;
+  Decision DecideLinear(const Weight& weight, int64_t rows) const;
+  Decision DecideConvolution(const Weight& weight, int64_t groups) const;
   double ZerosFor(Batch batch) const;
   Kernel Sparse() const { return skips_zeros_ ? Kernel::kSkipping : Kernel::kSparse; }
 

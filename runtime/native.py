@@ -48,6 +48,10 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "osq_get_stats": (_pointer, _size, _pointer),
     "osq_open_node": (_pointer, _pointer, _pointer),
     "osq_decode_node": (_pointer, _int, _int, _size, _pointer),
+    "osq_runs_packed": (
+        *(_pointer, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64),
+        *(ctypes.c_char_p, ctypes.c_char_p, _pointer),
+    ),
 }
 
 

@@ -48,6 +48,49 @@ def decode(op_type: str, attributes: Mapping[str, Sequence[int]], inputs: Sequen
     """
     import numpy as np
 
+    node = _node(op_type, attributes, inputs)
+    kind, total = ctypes.c_int(), ctypes.c_size_t()
+    native.call("osq_open_node", ctypes.byref(node), ctypes.byref(kind), ctypes.byref(total))
+    weight = np.empty(total.value, next(name for name, number in TYPES.items() if number == kind.value))
+    native.call("osq_decode_node", ctypes.byref(node), threads, kind, total, weight.ctypes.data)
+    return weight
+
+
+def runs_packed(
+    op_type: str,
+    attributes: Mapping[str, Sequence[int]],
+    inputs: Sequence[Array],
+    feeds: str,
+    rows: int = -1,
+    groups: int = 1,
+    kernel: str = "auto",
+    profile: str = "",
+) -> bool:
+    """Whether the execution provider would run a weight packed.
+
+    Args:
+        op_type: as for ``decode``, like ``attributes`` and ``inputs``.
+        attributes: the node's.
+        inputs: the node's.
+        feeds: operator that the weight feeds: Conv, Gather, Gemm or MatMul.
+        rows: of that operator's other input; -1 where not known.
+        groups: of a convolution.
+        kernel: as for ``onnxsqueeze.runtime.session_options``, like ``profile``.
+        profile: the machine's.
+
+    Raises:
+        FormatError: the node is in a state that FORMAT.md forbids, or an option is none.
+    """
+    node, runs = _node(op_type, attributes, inputs), ctypes.c_int()
+    options = feeds.encode(), rows, groups, kernel.encode(), profile.encode()
+    native.call("osq_runs_packed", ctypes.byref(node), *options, ctypes.byref(runs))
+    return bool(runs.value)
+
+
+def _node(op_type: str, attributes: Mapping[str, Sequence[int]], inputs: Sequence[Array]) -> _Node:
+    """The C structure; it keeps what it points at alive."""
+    import numpy as np
+
     lists = {name: native.longs(values) for name, values in attributes.items()}
     vectors = [np.require(array, requirements=["C", "A"]) for array in inputs]
     node = _Node(
@@ -59,8 +102,5 @@ def decode(op_type: str, attributes: Mapping[str, Sequence[int]], inputs: Sequen
         (_Vector * len(vectors))(*(_Vector(a.ctypes.data, len(a), TYPES[a.dtype.name]) for a in vectors)),
         len(vectors),
     )
-    kind, total = ctypes.c_int(), ctypes.c_size_t()
-    native.call("osq_open_node", ctypes.byref(node), ctypes.byref(kind), ctypes.byref(total))
-    weight = np.empty(total.value, next(name for name, number in TYPES.items() if number == kind.value))
-    native.call("osq_decode_node", ctypes.byref(node), threads, kind, total, weight.ctypes.data)
-    return weight
+    node.owners = lists, vectors
+    return node

@@ -7,11 +7,12 @@ decode nodes are taken out, and their weights handed over as ready arrays.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxsqueeze.errors import ModelError
+from onnxsqueeze.runtime import profile, provider
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from onnxsqueeze.model import Model
     from onnxsqueeze.model.graphs import Scope
 
+CPU = "CPUExecutionProvider"
 PLACE = "onnxsqueeze-in-memory"  # stands where a file name would; nothing of that name is opened
 
 
@@ -28,37 +30,66 @@ def load(
     sess_options: Any = None,
     providers: Sequence[Any] | None = None,
     threads: int | None = None,
+    kernel: str = "auto",
 ) -> Any:
     """Opens a model, packed by onnxsqueeze or not, as a plain ``onnxruntime.InferenceSession``.
 
+    Weights that the execution provider runs faster packed than onnxruntime dense stay packed; all others are decoded
+    natively. With ``providers=["CPUExecutionProvider"]`` all are, and outputs equal stock onnxruntime's bit for bit.
+
     Args:
         path: the ``.onnx`` file.
-        sess_options: ``onnxruntime.SessionOptions`` or None; changed: the weights are added to it.
-        providers: as for InferenceSession; None for the CPU.
+        sess_options: ``onnxruntime.SessionOptions`` or None; changed: weights, and maybe the provider, are added.
+        providers: as for InferenceSession; None for SqueezeExecutionProvider, where onnxruntime takes it, and the CPU.
         threads: that decode; None for one a core.
+        kernel: what the provider takes: see ``onnxsqueeze.runtime.session_options``.
 
     Raises:
         SqueezeError: the file is corrupt, or onnxruntime does not open it.
+        ValueError: ``kernel`` is none, or SqueezeExecutionProvider is asked for beside others than the CPU.
     """
     import onnxruntime
 
     from onnxsqueeze.model import Model
+    from onnxsqueeze.pipeline.provided import provided
 
     options = sess_options if sess_options is not None else onnxruntime.SessionOptions()
-    chosen = list(providers) if providers is not None else ["CPUExecutionProvider"]
     model = Model.load(path)
     if not model.is_packed:
-        return _open(onnxruntime, os.fspath(path), options, chosen, path)
-    arrays = _take_weights(model, threads or os.cpu_count() or 1)
+        return _open(onnxruntime, os.fspath(path), options, _without_ours(providers), path)
+    keep = provided(model, kernel, profile.read_profile()) if _asks_for_ours(providers) else set[str]()
+    arrays = _take_weights(model, threads or os.cpu_count() or 1, keep)
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in arrays.values()]
-    options.add_external_initializers(list(arrays), values)
+    if arrays:
+        options.add_external_initializers(list(arrays), values)
+    if keep:
+        options = provider.session_options(options, kernel=kernel)
+    chosen = None if keep else _without_ours(providers)
     session = _open(onnxruntime, model.proto.SerializeToString(), options, chosen, path)
     session.onnxsqueeze_weights = arrays  # the session reads them where they are: they must live as long
     return session
 
 
-def _take_weights(model: Model, threads: int) -> dict[str, npt.NDArray[Any]]:
-    """Takes the packed and the large weights of the main graph out of the model, dense; the model keeps stubs."""
+def _asks_for_ours(providers: Sequence[Any] | None) -> bool:
+    """Whether the execution provider is wanted, or nothing is said and there may be one."""
+    if providers is None:
+        return provider.is_available()
+    if provider.NAME not in providers:
+        return False
+    if others := set(providers) - {provider.NAME, CPU}:
+        raise ValueError(f"{provider.NAME} goes with {CPU} only, not with {', '.join(map(str, others))}")
+    return True
+
+
+def _without_ours(providers: Sequence[Any] | None) -> list[Any]:
+    return [p for p in providers or [CPU] if p != provider.NAME] or [CPU]
+
+
+def _take_weights(model: Model, threads: int, keep: Container[str]) -> dict[str, npt.NDArray[Any]]:
+    """Takes the packed and the large weights of the main graph out of the model, dense; the model keeps stubs.
+
+    Those in ``keep`` stay packed.
+    """
     from onnx import numpy_helper
 
     from onnxsqueeze.model.tensors import is_external
@@ -72,7 +103,7 @@ def _take_weights(model: Model, threads: int) -> dict[str, npt.NDArray[Any]]:
         arrays[name] = weight
         return _stub(name, weight)
 
-    unpack(model, threads, hold)
+    unpack(model, threads, hold, keep)
     for tensor in model.proto.graph.initializer:
         if tensor.name not in arrays and is_external(tensor):
             arrays[tensor.name] = model.read(tensor)
@@ -95,9 +126,11 @@ def _stub(name: str, weight: npt.NDArray[Any]) -> TensorProto:
     return stub
 
 
-def _open(onnxruntime: Any, source: Any, options: Any, providers: list[Any], path: Any) -> Any:
+def _open(onnxruntime: Any, source: Any, options: Any, providers: list[Any] | None, path: Any) -> Any:
+    """``providers``: None where the options name them."""
+    named = {"enable_fallback": 0} if providers is None else {"providers": providers}
     try:
-        return onnxruntime.InferenceSession(source, options, providers=providers)
+        return onnxruntime.InferenceSession(source, options, **named)
     except Exception as error:  # onnxruntime raises its own types, none of them public
         first = str(error).strip().splitlines()[0]
         raise ModelError(f"onnxruntime does not open '{Path(path).name}': {first}") from error

@@ -275,9 +275,28 @@ int Weight::Decode(int threads, void* out) const {
   });
 }
 
-// Opens the weight of a node of the C boundary and hands it to `body`.
-template <typename Body>
-int WithWeight(const osq_node* node, Body body) {
+// A stream of codebook indices by Huffman tells how often each leaf of 2^bits indices occurs.
+size_t Weight::ZerosByLayout() const {
+  if (spec_.layout == Spec::kGaps || spec_.layout == Spec::kNm) return total_ - std::min(entries_, total_);
+  if (spec_.layout != Spec::kDense || spec_.raw_type != 0) return total_;
+  const Vector& codebook = input("codebook");
+  const std::vector<int64_t>* starts = Find("v_starts");
+  size_t zeros = 0, last = static_cast<size_t>(-1);
+  for (size_t i = 0; i < codebook.count; ++i) {
+    if (codebook.floats()[i] != 0) continue;
+    if (spec_.values.levels == 0 || starts == nullptr) return total_;
+    const size_t leaf = i >> spec_.values.bits;
+    if (leaf == last || leaf > starts->size()) continue;
+    last = leaf;
+    const int64_t begin = leaf == 0 ? 0 : (*starts)[leaf - 1];
+    const int64_t end = leaf == starts->size() ? static_cast<int64_t>(total_) : (*starts)[leaf];
+    if (begin < 0 || end < begin || static_cast<uint64_t>(end) > total_) return total_;
+    zeros += static_cast<size_t>(end - begin);
+  }
+  return std::min(zeros, total_);
+}
+
+int WithWeight(const osq_node* node, const std::function<int(const Weight&)>& body) {
   if (node == nullptr || node->op_type == nullptr) return OSQ_BAD_ARGUMENT;
   return Guard([&]() -> int {
     Attributes attributes;

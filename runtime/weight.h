@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -64,6 +65,10 @@ class Weight {
   int type() const;                            // of the decoded elements
   const Vector& input(const std::string& name) const { return inputs_.at(name); }
 
+  // Elements that are zero, as far as the layout tells: those that are not stored, or at most those whose
+  // code may mean zero.
+  size_t ZerosByLayout() const;
+
   // Writes `total` elements of `type()` in row-major order; returns a status.
   int Decode(int threads, void* out) const;
 
@@ -93,6 +98,9 @@ class Weight {
   size_t total_ = 0, entries_ = 0;
   size_t outer_ = 1, channels_ = 1, inner_ = 1;  // of the scale
 };
+
+// Opens the weight of a node of the C boundary and hands it to `body`; returns a status.
+int WithWeight(const osq_node* node, const std::function<int(const Weight&)>& body);
 
 }  // namespace osq
 

@@ -35,14 +35,10 @@ def open_session(way: str, path: str, threads: int, kernel: str = "auto", option
 
     options = options or onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 4
-    if way == "load":
+    if way in ("load", "provider"):
         from onnxsqueeze.runtime import load
 
-        return load(path, options)
-    if way == "provider":
-        from onnxsqueeze.runtime import session_options
-
-        return onnxruntime.InferenceSession(path, session_options(options, kernel=kernel), enable_fallback=0)
+        return load(path, options, None if way == "provider" else ["CPUExecutionProvider"], kernel=kernel)
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 

@@ -14,14 +14,24 @@ from onnxsqueeze.runtime import node
 
 def decode(encoded: Encoded, threads: int = 1) -> npt.NDArray[Any]:
     """The weight, dense, in its shape and type; raises FormatError on any state that FORMAT.md forbids."""
+    try:
+        flat = node.decode(*_parts(encoded), threads)
+    except FormatError as error:
+        raise FormatError(f"packed weight is corrupt: {error}") from error
+    return flat.reshape(encoded.attributes["shape"])
+
+
+def runs_packed(encoded: Encoded, feeds: str, rows: int, groups: int, kernel: str, profile: str) -> bool:
+    """Whether the execution provider would run the weight packed: see ``onnxsqueeze.runtime.node.runs_packed``."""
+    return node.runs_packed(*_parts(encoded), feeds, rows, groups, kernel, profile)
+
+
+def _parts(encoded: Encoded) -> tuple[str, dict[str, list[int]], list[npt.NDArray[Any]]]:
+    """Operator, attributes and inputs of the node."""
     names = spec_of(encoded.op_type).inputs
     for name in names:
         array = encoded.inputs.get(name)
         if array is None or array.ndim != 1 or array.dtype.name not in INPUT_TYPES[name]:
             raise FormatError(f"packed weight is corrupt: input '{name}' is missing or no vector of its type")
     attributes = encoded.attributes | ({"to": [encoded.to]} if encoded.to else {})
-    try:
-        flat = node.decode(encoded.op_type, attributes, [encoded.inputs[name] for name in names], threads)
-    except FormatError as error:
-        raise FormatError(f"packed weight is corrupt: {error}") from error
-    return flat.reshape(encoded.attributes["shape"])
+    return encoded.op_type, attributes, [encoded.inputs[name] for name in names]

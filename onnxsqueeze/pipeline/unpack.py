@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,15 +80,16 @@ def embedded(scope: Scope, name: str, weight: npt.NDArray[Any]) -> TensorProto:
     return numpy_helper.from_array(weight, name)
 
 
-def unpack(model: Model, threads: int = 1, hold: Hold = embedded) -> list[Unpacked]:
+def unpack(model: Model, threads: int = 1, hold: Hold = embedded, keep: Container[str] = frozenset()) -> list[Unpacked]:
     """Replaces every decode node by the initializer that ``hold`` makes of its weight, in place.
 
-    Raises FormatError naming the weight that is corrupt.
+    ``keep``: weights of the main graph that stay packed. Raises FormatError naming the weight that is corrupt.
     """
     check_version(model)
     done: list[Unpacked] = []
     for scope in walk(model.proto):
-        nodes = [node for node in scope.graph.node if node.domain == DOMAIN]
+        kept = keep if scope.parent is None else frozenset[str]()
+        nodes = [node for node in scope.graph.node if node.domain == DOMAIN and node.output[0] not in kept]
         tensors = {t.name: t for t in scope.graph.initializer}
         made: dict[str, TensorProto] = {}
         for node, (encoded, weight) in zip(nodes, _decode_nodes(model, nodes, tensors, threads), strict=True):
@@ -99,7 +100,8 @@ def unpack(model: Model, threads: int = 1, hold: Hold = embedded) -> list[Unpack
         if nodes:
             replace_nodes(scope.graph, made)
             drop_unused(model.proto, packed)
-    drop_domain(model.proto, DOMAIN)
+    if not any(node.domain == DOMAIN for node in model.proto.graph.node):
+        drop_domain(model.proto, DOMAIN)
     model.refresh()
     return done
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 NAMES = {
     "dense": "dense model, stock onnxruntime",
     "stock": "stock onnxruntime",
-    "load": "onnxsqueeze.runtime.load",
-    "provider": "execution provider",
+    "load": "runtime.load on the CPU provider",
+    "provider": "runtime.load",
 }
 
 

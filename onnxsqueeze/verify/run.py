@@ -68,7 +68,7 @@ def _options(frugal: bool) -> Any:
 def _native_session(path: Path, frugal: bool) -> Any:
     from onnxsqueeze.runtime.session import load
 
-    return load(path, _options(frugal))
+    return load(path, _options(frugal), ["CPUExecutionProvider"])
 
 
 def _largest_weight(path: Path) -> int:
