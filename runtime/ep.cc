@@ -30,8 +30,8 @@ Release ReleaseOf(const OrtApiBase* base) {
 
 // A compiled node: what onnxruntime calls, and the computation behind it.
 struct ComputeInfo : OrtNodeComputeInfo {
-  ComputeInfo(const OrtApi* api, std::unique_ptr<osq::Compute> compute)
-      : OrtNodeComputeInfo{}, api(api), compute(std::move(compute)) {
+  ComputeInfo(const OrtApi* api, std::unique_ptr<osq::Compute> compute, const Places& places)
+      : OrtNodeComputeInfo{}, api(api), compute(std::move(compute)), places(places) {
     ort_version_supported = kOrtApiVersion;
     CreateState = [](OrtNodeComputeInfo* self, OrtNodeComputeContext*, void** state) -> OrtStatus* {
       *state = self;
@@ -39,13 +39,14 @@ struct ComputeInfo : OrtNodeComputeInfo {
     };
     Compute = [](OrtNodeComputeInfo* self, void*, OrtKernelContext* context) {
       auto* info = static_cast<ComputeInfo*>(self);
-      return AsStatus(info->api, [&] { info->compute->Run(context); });
+      return AsStatus(info->api, [&] { info->compute->Run(context, info->places); });
     };
     ReleaseState = [](OrtNodeComputeInfo*, void*) {};
   }
 
   const OrtApi* api;
   std::unique_ptr<osq::Compute> compute;
+  Places places;
 };
 
 // The provider of one session.
@@ -102,11 +103,22 @@ struct Provider : OrtEp {
       const auto match = FindMainMatch(graph);
       if (!match) throw std::runtime_error("a node that was taken over cannot be compiled");
       const Decision& decision = taken.at(match->decode->outputs[0].name);
-      infos[i] = new ComputeInfo(api, MakeCompute(graph, *match, decision.kernel));
+      infos[i] =
+          new ComputeInfo(api, MakeCompute(graph, *match, decision.kernel), PlacesOf(nodes[i], *match));
       const char* name = "";
       Check(ort::Node_GetName::Call(api, nodes[i], &name));
       account.Take(*match, name, NameOf(decision.kernel), decision.reason);
     }
+  }
+
+  Places PlacesOf(const OrtNode* node, const Match& match) const {
+    const std::vector<std::string> names = InputNames(api, node);
+    const auto place = [&](const GraphValue& value) {
+      const auto found = std::find(names.begin(), names.end(), value.name);
+      if (found == names.end()) throw std::runtime_error("a node that was taken over has lost an input");
+      return static_cast<size_t>(found - names.begin());
+    };
+    return {place(match.input), match.residual.handle == nullptr ? 0 : place(match.residual)};
   }
 
   // The match that covers the graph: the other decode nodes in it make biases.

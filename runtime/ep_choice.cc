@@ -32,8 +32,8 @@ std::string Option(const OrtApi* api, const OrtSessionOptions* options, const ch
 // sparse kernels are faster, and the widest indices whose products are.
 std::map<std::string, double> Guesses() {
   if (std::strcmp(osq_isa(), "avx512") == 0) {
-    return {{"vector", 0.7},  {"few", 0.7},         {"many", 0.75},   {"pointwise", 0.75},
-            {"spatial", 0.8}, {"shared_vector", 6}, {"shared_few", 0}};
+    return {{"vector", 0.7},   {"few", 0.7},         {"many", 0.75},   {"pointwise", 0.8},
+            {"spatial", 0.85}, {"shared_vector", 6}, {"shared_few", 0}};
   }
   const double shared = std::strcmp(osq_isa(), "avx2") == 0 ? 4 : 0;
   return {{"vector", 0.8},           {"few", 0.88},    {"many", 0.88}, {"pointwise", 0.88}, {"spatial", 0.9},

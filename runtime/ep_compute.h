@@ -8,11 +8,16 @@
 
 namespace osq {
 
+// Where a match's inputs stand among those of the node that it became.
+struct Places {
+  size_t input, residual;
+};
+
 // Immutable once made, so that any number of threads may run it.
 class Compute {
  public:
   virtual ~Compute() = default;
-  virtual void Run(OrtKernelContext* context) const = 0;
+  virtual void Run(OrtKernelContext* context, const Places& places) const = 0;
 };
 
 // What may run a match.

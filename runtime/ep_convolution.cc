@@ -10,7 +10,9 @@ namespace {
 class ConvolutionCompute : public Compute {
  public:
   ConvolutionCompute(const Graph& graph, const Match& match)
-      : api_(graph.api()), epilogue_(EpilogueOf(graph, match)) {
+      : api_(graph.api()),
+        epilogue_(EpilogueOf(graph, match)),
+        has_residual_(match.residual.handle != nullptr) {
     const Weight weight = OpenedWeight(graph, *match.decode);
     const std::vector<int64_t>& shape = weight.shape();
     spatial_ = shape.size() - 2;
@@ -41,8 +43,8 @@ class ConvolutionCompute : public Compute {
     matrix_ = PackRows({dense.data(), rows, columns, columns, 1}, {Use::kConvolution, plan_.groups});
   }
 
-  void Run(OrtKernelContext* context) const override {
-    const osq::Run run(api_, context);
+  void Run(OrtKernelContext* context, const Places& places) const override {
+    const osq::Run run(api_, context, places.input);
     const std::vector<int64_t>& shape = run.shape();
     if (shape.size() != spatial_ + 2 || shape[1] != static_cast<int64_t>(plan_.channels)) {
       throw std::runtime_error("the input does not have " + std::to_string(plan_.channels) + " channels");
@@ -53,12 +55,37 @@ class ConvolutionCompute : public Compute {
       Measure(&plan, i, static_cast<size_t>(shape[i + 2]));
       result.push_back(static_cast<int64_t>(plan.output[i + 2 - spatial_]));
     }
-    float* const y = run.Output<float>(result);
-    SparseConvolve(matrix_, plan, run.Input<float>(), static_cast<size_t>(shape[0]), epilogue_, y,
-                   run.Threads());
+    const float* residual = nullptr;
+    std::vector<int64_t> added = result;
+    if (has_residual_) residual = run.Other(places.residual, &added);
+    if (added == result) {
+      float* const y = run.Output<float>(result);
+      SparseConvolve(matrix_, plan, run.Input<float>(), static_cast<size_t>(shape[0]), epilogue_, residual, y,
+                     run.Threads());
+    } else {
+      Broadcast(run, plan, residual, added, result);
+    }
   }
 
  private:
+  // A batch of one image, or of one residual, with those of the other.
+  void Broadcast(const osq::Run& run, const Convolution& plan, const float* residual,
+                 const std::vector<int64_t>& added, std::vector<int64_t> result) const {
+    const int64_t images = result[0], residuals = added.empty() ? 0 : added[0];
+    result[0] = residuals;
+    if (added != result || (images != 1 && residuals != 1)) {
+      throw std::runtime_error("what is added to the result of Conv has another shape");
+    }
+    result[0] = images == 1 ? residuals : images;
+    float* const y = run.Output<float>(result);
+    const size_t size = matrix_.rows * plan.output[0] * plan.output[1];
+    const size_t taken = plan.channels * plan.input[0] * plan.input[1];
+    for (size_t b = 0; b < static_cast<size_t>(result[0]); ++b) {
+      SparseConvolve(matrix_, plan, run.Input<float>() + (images == 1 ? 0 : b * taken), 1, epilogue_,
+                     residual + (residuals == 1 ? 0 : b * size), y + b * size, run.Threads());
+    }
+  }
+
   static void RequireRange(const std::vector<int64_t>& values, int64_t least) {
     for (const int64_t value : values) {
       if (value < least || value > INT32_MAX)
@@ -87,6 +114,7 @@ class ConvolutionCompute : public Compute {
 
   const OrtApi* api_;
   Epilogue epilogue_;
+  bool has_residual_;
   SparseRows matrix_;
   Convolution plan_;
   size_t spatial_ = 2;

@@ -26,8 +26,8 @@ class GatherCompute : public Compute {
     Pack(weight);
   }
 
-  void Run(OrtKernelContext* context) const override {
-    const osq::Run run(api_, context);
+  void Run(OrtKernelContext* context, const Places& places) const override {
+    const osq::Run run(api_, context, places.input);
     std::vector<int64_t> shape = run.shape();
     const auto count = std::accumulate(shape.begin(), shape.end(), size_t{1},
                                        [](size_t n, int64_t d) { return n * static_cast<size_t>(d); });

@@ -46,6 +46,20 @@ std::vector<int64_t> ShapeOf(const OrtApi* api, const OrtValue* value, int* type
   return info.shape();
 }
 
+std::vector<std::string> InputNames(const OrtApi* api, const OrtNode* node) {
+  size_t size = 0;
+  Check(ort::Node_GetNumInputs::Call(api, node, &size));
+  std::vector<const OrtValueInfo*> values(size);
+  Check(ort::Node_GetInputs::Call(api, node, values.data(), size));
+  std::vector<std::string> names;
+  for (const OrtValueInfo* value : values) {
+    const char* name = nullptr;
+    if (value != nullptr) Check(ort::GetValueInfoName::Call(api, value, &name));
+    names.emplace_back(name == nullptr ? "" : name);
+  }
+  return names;
+}
+
 Graph::Graph(const OrtApi* api, const OrtGraph* graph) : api_(api) {
   size_t count = 0;
   Check(ort::Graph_GetNumNodes::Call(api, graph, &count));

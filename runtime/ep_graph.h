@@ -82,6 +82,9 @@ class Graph {
   std::unordered_multimap<std::string, size_t> consumers_;
 };
 
+// Names of a node's inputs.
+std::vector<std::string> InputNames(const OrtApi* api, const OrtNode* node);
+
 // Shape of a tensor, and its element type.
 std::vector<int64_t> ShapeOf(const OrtApi* api, const OrtValue* value, int* type);
 

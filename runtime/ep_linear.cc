@@ -19,8 +19,8 @@ class LinearCompute : public Compute {
   LinearCompute(const Graph& graph, const Match& match)
       : api_(graph.api()), epilogue_(EpilogueOf(graph, match)) {}
 
-  void Run(OrtKernelContext* context) const override {
-    const osq::Run run(api_, context);
+  void Run(OrtKernelContext* context, const Places& places) const override {
+    const osq::Run run(api_, context, places.input);
     std::vector<int64_t> shape = run.shape();
     if (shape.empty() || shape.back() != static_cast<int64_t>(columns())) {
       throw std::runtime_error("the input's last dimension is not " + std::to_string(columns()));

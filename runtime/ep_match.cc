@@ -59,6 +59,7 @@ class Matcher {
     match_.output = match_.consumer->outputs[0];
     if (match_.kind == Match::kGather) return match_;
     FollowBias();
+    FollowResidual();
     FollowActivation();
     return match_;
   }
@@ -127,6 +128,25 @@ class Matcher {
     const GraphValue& other = add->inputs[add->inputs[0].name == match_.output.name ? 1 : 0];
     if (other.name == match_.output.name || !IsBias(graph_, other, width_)) return;
     TakeBias(other);
+    Take(add);
+    match_.output = add->outputs[0];
+  }
+
+  // Conv and then Add of a tensor of the same shape; only the batch may be unknown. Where both are results of
+  // Conv with packed weights, the later one takes the Add.
+  void FollowResidual() {
+    if (match_.kind != Match::kConvolution) return;
+    const GraphNode* add = graph_.OnlyConsumer(match_.output);
+    if (add == nullptr || !IsStandard(*add) || add->op_type != "Add") return;
+    const GraphValue& other = add->inputs[add->inputs[0].name == match_.output.name ? 1 : 0];
+    std::vector<int64_t> shape;
+    if (other.name == match_.output.name || graph_.Constant(other, &shape).data != nullptr) return;
+    const GraphNode* rival = graph_.Producer(other.name);
+    if (rival > match_.consumer && rival->op_type == "Conv") return;
+    shape = graph_.KnownShape(match_.output);
+    if (shape.empty() || graph_.KnownShape(other) != shape) return;
+    if (std::any_of(shape.begin() + 1, shape.end(), [](int64_t d) { return d < 1; })) return;
+    match_.residual = other;
     Take(add);
     match_.output = add->outputs[0];
   }

@@ -4,9 +4,17 @@
 
 namespace osq {
 
-Run::Run(const OrtApi* api, OrtKernelContext* context) : api_(api), context_(context) {
-  Check(ort::KernelContext_GetInput::Call(api, context, 0, &input_));
+Run::Run(const OrtApi* api, OrtKernelContext* context, size_t place) : api_(api), context_(context) {
+  Check(ort::KernelContext_GetInput::Call(api, context, place, &input_));
   shape_ = ShapeOf(api, input_, &type_);
+}
+
+const float* Run::Other(size_t place, std::vector<int64_t>* shape) const {
+  const OrtValue* other = nullptr;
+  Check(ort::KernelContext_GetInput::Call(api_, context_, place, &other));
+  int type = 0;
+  *shape = ShapeOf(api_, other, &type);
+  return static_cast<const float*>(Data(const_cast<OrtValue*>(other)));
 }
 
 void* Run::Data(OrtValue* value) const {

@@ -9,7 +9,8 @@ namespace osq {
 
 class Run {
  public:
-  Run(const OrtApi* api, OrtKernelContext* context);
+  // `place`: of the main input, among those of the node.
+  Run(const OrtApi* api, OrtKernelContext* context, size_t place);
 
   const std::vector<int64_t>& shape() const { return shape_; }  // of the input
   int type() const { return type_; }                            // of its elements
@@ -18,6 +19,9 @@ class Run {
   const T* Input() const {
     return static_cast<const T*>(Data(const_cast<OrtValue*>(input_)));
   }
+
+  // Another input.
+  const float* Other(size_t place, std::vector<int64_t>* shape) const;
 
   template <typename T>
   T* Output(const std::vector<int64_t>& shape) const {

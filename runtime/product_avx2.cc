@@ -127,7 +127,7 @@ struct Codebook {
 
 namespace osq {
 
-const ProductKernels kAvx2Products = {kWidth, Multiply, Collect,        Interleave,
-                                      Part,   Slice,    MultiplyShared, Activate};
+const ProductKernels kAvx2Products = {kWidth, Multiply,       Collect, Interleave, Part,
+                                      Slice,  MultiplyShared, Add,     Activate};
 
 }  // namespace osq

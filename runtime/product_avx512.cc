@@ -139,7 +139,7 @@ struct Codebook {
 
 namespace osq {
 
-const ProductKernels kAvx512Products = {kWidth, Multiply, Collect,        Interleave,
-                                        Part,   Slice,    MultiplyShared, Activate};
+const ProductKernels kAvx512Products = {kWidth, Multiply,       Collect, Interleave, Part,
+                                        Slice,  MultiplyShared, Add,     Activate};
 
 }  // namespace osq

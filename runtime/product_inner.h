@@ -105,6 +105,10 @@ void Collect(const float* from, const uint32_t* table, size_t columns, size_t ve
   kFunctions[vectors - 1](from, table, columns, out);
 }
 
+OSQ_TARGET void Add(const float* from, float* to, size_t n) {
+  for (size_t i = 0; i < n; ++i) to[i] += from[i];
+}
+
 // The quotient of two polynomials closest to erf(x) / x on [0, 3.92], beyond which erf is 1 in float32: off
 // by less than 2e-8 before rounding.
 OSQ_TARGET OSQ_INLINE float Erf(float x) {

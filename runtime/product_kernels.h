@@ -73,6 +73,9 @@ struct ProductKernels {
   // 1, 2, 4 or 8.
   void (*multiply_shared)(const SharedBlock& block, int bits, size_t batch, float* sums);
 
+  // to[i] += from[i].
+  void (*add)(const float* from, float* to, size_t n);
+
   void (*activate)(Activation activation, float low, float high, float* values, size_t n);
 };
 

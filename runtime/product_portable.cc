@@ -43,7 +43,7 @@ struct Codebook {
 
 namespace osq {
 
-const ProductKernels kPortableProducts = {kWidth, Multiply, Collect,        Interleave,
-                                          Part,   Slice,    MultiplyShared, Activate};
+const ProductKernels kPortableProducts = {kWidth, Multiply,       Collect, Interleave, Part,
+                                          Slice,  MultiplyShared, Add,     Activate};
 
 }  // namespace osq

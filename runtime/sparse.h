@@ -79,9 +79,9 @@ void SparseLinear(const SparseRows& matrix, const float* x, size_t batch, const 
                   const Parallel& parallel);
 
 // y [batch, rows, output] = x [batch, channels, input] convolved with the matrix [rows, channels / groups *
-// taps].
+// taps], plus `residual`, of the shape of y, before the activation; null: nothing.
 void SparseConvolve(const SparseRows& matrix, const Convolution& convolution, const float* x, size_t batch,
-                    const Epilogue& epilogue, float* y, const Parallel& parallel);
+                    const Epilogue& epilogue, const float* residual, float* y, const Parallel& parallel);
 
 }  // namespace osq
 

@@ -115,13 +115,13 @@ class Convolver {
       : matrix_(matrix), c_(c), layout_(layout), epilogue_(epilogue), table_(layout.Table()) {}
 
   // `size`: floats from `image` on that may be read.
-  void Run(const float* image, size_t size, float* y, const Parallel& parallel) const {
+  void Run(const float* image, size_t size, const float* residual, float* y, const Parallel& parallel) const {
     const size_t positions = layout_.positions(), chunks = matrix_.panels.chunks.size();
     const Cut cut(Ceil(positions, kernels_.width), kConvolutionShape.vectors);
     parallel(cut.panels * chunks, [&](size_t task) {
       const size_t first = task / chunks * cut.vectors * kernels_.width;
       const size_t n = std::min(cut.vectors * kernels_.width, positions - first);
-      RunChunk(matrix_.panels.chunks[task % chunks], image, size, {first, n, cut.vectors}, y);
+      RunChunk(matrix_.panels.chunks[task % chunks], image, size, {first, n, cut.vectors}, residual, y);
     });
   }
 
@@ -131,7 +131,7 @@ class Convolver {
   };
 
   void RunChunk(const PanelRows::Chunk& chunk, const float* image, size_t size, const Panel& panel,
-                float* y) const {
+                const float* residual, float* y) const {
     constexpr size_t kMost = kConvolutionShape.vectors * 16;
     alignas(64) float tile[kConvolutionShape.rows * kMost];
     alignas(64) float inputs[kConvolutionShape.block * kMost];
@@ -155,15 +155,17 @@ class Convolver {
       }
       kernels_.multiply(work, panel.vectors);
     }
-    if (is_whole) {
-      for (size_t r = 0; r < chunk.rows; ++r) epilogue_.Apply(out + r * area + pieces[0].to, pitch);
-      return;
-    }
-    epilogue_.Apply(tile, chunk.rows * pitch);
+    if (residual != nullptr) residual += chunk.first * area;
     for (size_t r = 0; r < chunk.rows; ++r) {
-      for (const Piece& piece : pieces) {
-        std::copy_n(tile + r * pitch + piece.from, piece.count, out + r * area + piece.to);
+      float* const sums = is_whole ? out + r * area + pieces[0].to : tile + r * pitch;
+      if (residual != nullptr) {
+        for (const Piece& piece : pieces)
+          kernels_.add(residual + r * area + piece.to, sums + piece.from, piece.count);
       }
+      epilogue_.Apply(sums, pitch);
+      if (is_whole) continue;
+      for (const Piece& piece : pieces)
+        std::copy_n(sums + piece.from, piece.count, out + r * area + piece.to);
     }
   }
 
@@ -192,7 +194,7 @@ class Convolver {
 }  // namespace
 
 void SparseConvolve(const SparseRows& matrix, const Convolution& c, const float* x, size_t batch,
-                    const Epilogue& epilogue, float* y, const Parallel& parallel) {
+                    const Epilogue& epilogue, const float* residual, float* y, const Parallel& parallel) {
   const size_t area = c.output[0] * c.output[1], taken = c.input[0] * c.input[1];
   if (batch == 0 || matrix.rows == 0 || area == 0) return;
   const Layout layout(c);
@@ -205,14 +207,15 @@ void SparseConvolve(const SparseRows& matrix, const Convolution& c, const float*
   for (size_t b = 0; b < batch; ++b) {
     const float* const source = x + b * c.channels * taken;
     float* const out = y + b * matrix.rows * area;
+    const float* const added = residual == nullptr ? nullptr : residual + b * matrix.rows * area;
     if (copy == nullptr) {
-      convolver.Run(source, (batch - b) * laid, out, parallel);
+      convolver.Run(source, (batch - b) * laid, added, out, parallel);
       continue;
     }
     parallel(c.channels, [&](size_t channel) {
       layout.Fill(source + channel * taken, copy.get() + channel * layout.per_channel());
     });
-    convolver.Run(copy.get(), laid + kSlack, out, parallel);
+    convolver.Run(copy.get(), laid + kSlack, added, out, parallel);
   }
 }
 

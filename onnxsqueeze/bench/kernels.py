@@ -26,19 +26,20 @@ ROUNDS = 7
 
 @dataclass(frozen=True)
 class Case:
-    """A layer that stands for others."""
+    """Equal layers that stand for others; several, where onnxruntime brings inputs and outputs into another order."""
 
     name: str  # of runtime/profile.py
     weight: tuple[int, ...]  # [outputs, inputs] or [outputs, inputs, height, width]
     input: tuple[int, ...]
+    count: int = 1
 
 
 SPARSE = (
     Case("vector", (1536, 1536), (1, 1536)),
     Case("few", (1024, 1024), (16, 1024)),
     Case("many", (768, 768), (128, 768)),
-    Case("pointwise", (256, 256, 1, 1), (1, 256, 28, 28)),
-    Case("spatial", (128, 128, 3, 3), (1, 128, 28, 28)),
+    Case("pointwise", (256, 256, 1, 1), (1, 256, 28, 28), 4),
+    Case("spatial", (128, 128, 3, 3), (1, 128, 28, 28), 4),
 )
 SHARED = (Case("shared_vector", (1536, 1536), (1, 1536)), Case("shared_few", (1024, 1024), (8, 1024)))
 
@@ -104,13 +105,13 @@ def speedup(case: Case, zeros: float = 0.0, bits: int = 0) -> float:
 
 
 def _models(case: Case, zeros: float, bits: int) -> tuple[bytes, bytes]:
-    """The layer with random weights: dense, and packed."""
+    """The layers with random weights: dense, and packed."""
     from onnxsqueeze.model import Model
     from onnxsqueeze.passes.huffman import Huffman
     from onnxsqueeze.pipeline import Context
     from onnxsqueeze.pipeline.lower import lower
 
-    dense = _layer(case, _weight(case.weight, zeros, bits))
+    dense = _layers(case, _weight(case.weight, zeros, bits))
     packed = Model.load(dense)
     if bits:
         Huffman()(packed, Context())
@@ -129,13 +130,22 @@ def _weight(shape: tuple[int, ...], zeros: float, bits: int) -> npt.NDArray[Any]
     return weight
 
 
-def _layer(case: Case, weight: npt.NDArray[Any]) -> onnx.ModelProto:
+def _layers(case: Case, weight: npt.NDArray[Any]) -> onnx.ModelProto:
     from onnx import TensorProto, helper, numpy_helper
 
     is_linear = len(case.weight) == 2
     attributes: dict[str, Any] = {"transB": 1} if is_linear else {"pads": [case.weight[-1] // 2] * 4}
-    node = helper.make_node("Gemm" if is_linear else "Conv", ["x", "w"], ["y"], **attributes)
+    nodes = []
+    for number in range(case.count):
+        names = "x" if number == 0 else f"y{number}", f"y{number + 1}"
+        nodes += [
+            helper.make_node("Gemm" if is_linear else "Conv", [names[0], f"w{number}"], [f"h{number}"], **attributes),
+            helper.make_node("Relu", [f"h{number}"], [names[1]]),
+        ]
     given = helper.make_tensor_value_info("x", TensorProto.FLOAT, case.input)
-    wanted = helper.make_tensor_value_info("y", TensorProto.FLOAT, (case.input[0], case.weight[0], *case.input[2:]))
-    graph = helper.make_graph([node], "layer", [given], [wanted], [numpy_helper.from_array(weight, "w")])
+    wanted = helper.make_tensor_value_info(
+        f"y{case.count}", TensorProto.FLOAT, (case.input[0], case.weight[0], *case.input[2:])
+    )
+    tensors = [numpy_helper.from_array(weight, f"w{number}") for number in range(case.count)]
+    graph = helper.make_graph(nodes, "layers", [given], [wanted], tensors)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

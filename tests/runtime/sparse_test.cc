@@ -149,8 +149,11 @@ void TestConvolution(Random* random) {
   const Purpose purpose{Use::kConvolution, c.groups};
   const SparseRows matrix = PackRows({dense.data(), rows, columns, columns, 1}, purpose);
   const Exact<float> in(x), out(batch * rows * area), again(batch * rows * area);
-  SparseConvolve(matrix, c, in.data(), batch, epilogue, out.data(), Forwards);
-  SparseConvolve(matrix, c, in.data(), batch, epilogue, again.data(), Backwards);
+  const Floats residual = Numbers(random, batch * rows * area, 1);
+  const Exact<float> exact(residual);
+  const float* const added = random->Chance(2) ? exact.data() : nullptr;
+  SparseConvolve(matrix, c, in.data(), batch, epilogue, added, out.data(), Forwards);
+  SparseConvolve(matrix, c, in.data(), batch, epilogue, added, again.data(), Backwards);
   std::vector<double> sums;
   for (size_t b = 0; b < batch; ++b) {
     for (size_t row = 0; row < rows; ++row) {
@@ -159,6 +162,7 @@ void TestConvolution(Random* random) {
       for (size_t i = 0; i < area; ++i) {
         const float* const weight = dense.data() + row * columns;
         sums.push_back(epilogue.BiasOf(row) + Convolve(c, weight, image, i / c.output[1], i % c.output[1]));
+        if (added != nullptr) sums.back() += residual[sums.size() - 1];
       }
     }
   }
