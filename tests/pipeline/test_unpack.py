@@ -56,6 +56,8 @@ def test_weights_at_every_depth_come_back_in_every_way_of_opening(tmp_path: Path
     assert unpack_file(packed, dense).tensors == 3
     assert len(inspect.listing(str(packed)).rows) == 3
     x = {"x": np.random.default_rng(1).standard_normal((5, 64)).astype(np.float32)}
-    opened = [onnxruntime.InferenceSession(path) for path in (packed, dense)] + [onnxsqueeze.runtime.load(packed)]
+    opened = [onnxruntime.InferenceSession(path) for path in (packed, dense)] + [
+        onnxsqueeze.runtime.load(packed, providers=["CPUExecutionProvider"])
+    ]
     outputs = [session.run(None, x)[0] for session in opened]
     assert np.isfinite(outputs[0]).all() and all(np.array_equal(outputs[0], other) for other in outputs[1:])
