@@ -30,7 +30,8 @@ def quiet() -> onnxruntime.SessionOptions:
 def model(tmp_path: Path) -> Path:
     """A layer that is sparse, one that is not, one whose weight two nodes share, and one in which rows are fixed."""
     text = """(float[n,150] x, float[1,100] z) => (float[n,64] y, float[1,64] u) {
-        h = MatMul(x, few)  g = Gemm(h, many, bias)  k = MatMul(g, twice)  y = MatMul(k, twice)  u = MatMul(z, vector) }"""
+        h = MatMul(x, few)  g = Gemm(h, many, bias)  k = MatMul(g, twice)  y = MatMul(k, twice)
+        u = MatMul(z, vector) }"""
     tensors = {
         "few": sparse(150, 100, zeros=0.95),
         "many": sparse(100, 64, zeros=0.05, values=CODEBOOK),
