@@ -48,7 +48,8 @@ def sequence(scaled: Array, fixed: Array, readers: Array, factors: bool, context
 
     s_ij = ⟨a_j²⟩·‖ε_ij‖²: a_j are the weights that read unit j, ε_ij is the difference of what makes the two units.
     Merging j into i adds a_j to a_i; the differences stay as they are, and only ⟨a_i²⟩ is updated. With ``factors``
-    ε_ij = w_j - r·w_i with the best r ≥ 0 for the scaled part, and r·a_j is added.
+    ε_ij = w_j - r·w_i with the best r ≥ 0 for the scaled part, and r·a_j is added. A unit like no other is dropped,
+    which is r = 0.
 
     Args:
         scaled: [width, n] weights and biases of each unit.
@@ -126,10 +127,13 @@ class _Differences:
         if self._fixed.shape[1]:
             levels = (self._levels - self._squares).astype(self._kind)
             products += levels[rows, None] + levels - 2 * (self._fixed[rows] @ self._fixed.T)
-        np.maximum(products, 0, out=self._errors[rows])
+        np.maximum(products, 0, out=products)
+        np.minimum(products, squares[rows, None], out=self._errors[rows])
 
     def ratio(self, gone: int, into: int) -> float:
-        """The factor between two units."""
+        """The factor between two units; 0 where it is better to drop the one than to merge it."""
+        if self._errors[gone, into] >= self._kind(self._squares[gone]):
+            return 0.0
         return 1.0 if self._ratios is None else float(self._ratios[gone, into])
 
     def close(self, unit: int) -> None:
