@@ -1,4 +1,5 @@
-"""The benchmark: ``python -m onnxsqueeze.zoo.benchmark models|lenet|kmeans|scale|load|kernels`` prints one table each.
+"""The benchmark: ``python -m onnxsqueeze.zoo.benchmark TABLE``, one of models, lenet, kmeans, scale, load, kernels,
+groups and merge, prints one table.
 
 Everything is measured in one run on one machine; speeds are ratios against a peer in that run.
 """
@@ -251,6 +252,27 @@ def _kernels(threads: Sequence[str]) -> Iterator[str]:
     return kernels(threads)
 
 
+def _groups(arguments: Sequence[str]) -> Iterator[str]:
+    from onnxsqueeze.zoo import benchmark_groups
+
+    return _of(benchmark_groups.TABLES, "groups", arguments)
+
+
+def _merge(arguments: Sequence[str]) -> Iterator[str]:
+    from onnxsqueeze.zoo import benchmark_merge
+
+    return _of(benchmark_merge.TABLES, "merge", arguments)
+
+
+def _of(
+    tables: dict[str, Callable[[Sequence[str]], Iterator[str]]], name: str, arguments: Sequence[str]
+) -> Iterator[str]:
+    """One of several tables of a kind."""
+    if not arguments or arguments[0] not in tables:
+        raise SystemExit(f"{name} has the tables {', '.join(tables)}; name one of them")
+    return tables[arguments[0]](arguments[1:])
+
+
 TABLES: dict[str, Callable[[Sequence[str]], Iterator[str]]] = {
     "models": models,
     "lenet": lenet,
@@ -258,6 +280,8 @@ TABLES: dict[str, Callable[[Sequence[str]], Iterator[str]]] = {
     "scale": scale,
     "load": load,
     "kernels": _kernels,
+    "groups": _groups,
+    "merge": _merge,
     "_open": _open,
 }
 

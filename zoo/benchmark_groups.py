@@ -1,11 +1,10 @@
-"""Benchmark of channel removal: ``python -m onnxsqueeze.zoo.benchmark_groups coverage|speed|channels|permute``.
+"""Benchmark of channel removal: ``python -m onnxsqueeze.zoo.benchmark groups coverage|speed|channels|permute``.
 
 Each prints one table; speeds are ratios of two models measured in turn in one run.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,14 +15,13 @@ import numpy as np
 import onnx
 
 from onnxsqueeze import zoo
-from onnxsqueeze.errors import PassError
 from onnxsqueeze.groups import analyse, coverage
 from onnxsqueeze.groups.work import measured, totals
 from onnxsqueeze.model import Model
 from onnxsqueeze.passes import PASSES
 from onnxsqueeze.pipeline import Context, parse
 from onnxsqueeze.zoo import graphs
-from onnxsqueeze.zoo.benchmark import header, machine, row
+from onnxsqueeze.zoo.benchmark import header, row
 
 CNNS = (
     "lenet-5",
@@ -199,21 +197,3 @@ TABLES: dict[str, Callable[[Sequence[str]], Iterator[str]]] = {
     "channels": channels,
     "permute": permuted,
 }
-
-
-def main() -> None:
-    """Prints the table that the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m onnxsqueeze.zoo.benchmark_groups", description=__doc__)
-    parser.add_argument("table", choices=list(TABLES))
-    parser.add_argument("names", nargs="*", help="models instead of the usual ones")
-    options = parser.parse_args()
-    print(f"{machine()}\n")
-    try:
-        for line in TABLES[options.table](options.names):
-            print(line, flush=True)
-    except PassError as error:
-        raise SystemExit(str(error)) from None
-
-
-if __name__ == "__main__":
-    main()

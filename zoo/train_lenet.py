@@ -7,6 +7,7 @@ activation between convolution and pooling. The measured test error is written i
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import nn
 
 from onnxsqueeze.zoo import data
 
+Source = Callable[[bool], Any]  # images and labels, to train on or to test
 EPOCHS = 30
 BATCH = 128
 SEED = 5
@@ -38,9 +40,9 @@ def lenet_5() -> nn.Sequential:
     )  # fmt: skip
 
 
-def train(net: nn.Sequential, epochs: int = EPOCHS) -> float:
+def train(net: nn.Sequential, epochs: int = EPOCHS, source: Source = data.mnist) -> float:
     """Trains in place with Adam, a cosine schedule and shifts of a pixel; returns the test error in %."""
-    images, labels = _tensors(train=True)
+    images, labels = _tensors(source, train=True)
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-2)
     steps = len(images) // BATCH
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * steps)
@@ -54,7 +56,7 @@ def train(net: nn.Sequential, epochs: int = EPOCHS) -> float:
             loss.backward()
             optimizer.step()
             schedule.step()
-    images, labels = _tensors(train=False)
+    images, labels = _tensors(source, train=False)
     with torch.no_grad():
         return float((net(images).argmax(1) != labels).float().mean()) * 100
 
@@ -95,8 +97,8 @@ def _node(layer: nn.Module, inputs: list[str], output: str) -> onnx.NodeProto:
             return helper.make_node(type(layer).__name__.replace("ReLU", "Relu"), inputs, [output], name=output)
 
 
-def _tensors(train: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    images, labels = data.mnist(train)
+def _tensors(source: Source, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    images, labels = source(train)
     return torch.from_numpy(images.astype(np.float32)[:, None] / 255), torch.from_numpy(labels)
 
 
