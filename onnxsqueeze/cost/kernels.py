@@ -1,30 +1,83 @@
-"""Rates of the kernels that work on packed and sparse weights: decoders of the native library, SciPy's CSR products."""
+"""Rates of what works on packed weights: the native library's decoders, the execution provider's sparse kernels."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper
 
-from onnxsqueeze.cost.measure import seconds
-from onnxsqueeze.runtime import native
+from onnxsqueeze.cost.measure import FATAL, seconds
+from onnxsqueeze.cost.probes import OPSET
+from onnxsqueeze.encode import Note, smallest
+from onnxsqueeze.encode.bodies import DOMAIN, VERSION, function
+from onnxsqueeze.encode.nodes import to_node
+from onnxsqueeze.runtime import native, provider
 
 COUNT = 1 << 21  # values that are decoded
 BUDGET = 0.08
 
 
-def sparse_rates(peak: float, side: int = 1536, sparsity: float = 0.9) -> dict[str, float]:
-    """MACs with nonzero weights a second of SciPy's CSR matrix times a vector and a matrix, as shares of the peak."""
-    from scipy import sparse
+@dataclass(frozen=True)
+class _Sparse:
+    """A product with a weight of which a share is zero."""
 
+    constant: str  # the kernel's, in section ``sparse``
+    weight: tuple[int, ...]
+    data: tuple[int, ...]  # the input
+
+
+ZEROS = 0.9
+SPARSE = (
+    _Sparse("csr", (1024, 1024), (1, 1024)),
+    _Sparse("csr_matrix", (768, 768), (64, 768)),
+    _Sparse("csr_conv", (128, 128, 3, 3), (1, 128, 28, 28)),
+)
+
+
+def sparse_rates(peak: float, threads: int) -> dict[str, float]:
+    """MACs with nonzero weights a second of the execution provider's kernels, as shares of the peak.
+
+    Empty where this onnxruntime takes no execution provider; then nothing runs sparse on it.
+    """
+    if not provider.is_available():
+        return {}
+    return {f"sparse.{case.constant}": _sparse_rate(case, threads) / peak for case in SPARSE}
+
+
+def _sparse_rate(case: _Sparse, threads: int) -> float:
     random = np.random.default_rng(0)
-    matrix = sparse.random(side, side, 1 - sparsity, "csr", np.float32, random)
-    vector, block = random.standard_normal(side, np.float32), random.standard_normal((side, 32), np.float32)
-    one = matrix.nnz / seconds(lambda: matrix @ vector, BUDGET)
-    many = matrix.nnz * block.shape[1] / seconds(lambda: matrix @ block, BUDGET)
-    return {"sparse.csr": one / peak, "sparse.csr_matrix": many / peak}
+    values = random.standard_normal(case.weight, np.float32)
+    values[random.random(case.weight) < ZEROS] = 0
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = FATAL, threads
+    options = provider.session_options(options, kernel="always")
+    opened = onnxruntime.InferenceSession(packed_product(values, case.data).SerializeToString(), options)
+    feeds = {"x": random.standard_normal(case.data, np.float32)}
+    positions = case.data[0] * math.prod(case.data[2:])
+    return int(np.count_nonzero(values)) * positions / seconds(lambda: opened.run(None, feeds), BUDGET, threads)
+
+
+def packed_product(values: Any, data: tuple[int, ...]) -> onnx.ModelProto:
+    """A model of one Gemm or Conv whose weight is packed."""
+    encoded = smallest(values, Note())
+    if encoded is None:
+        raise ValueError("the weight has no smaller encoding")
+    node, tensors = to_node(encoded, "w", "0.")
+    kind = {"pads": [values.shape[-1] // 2] * 4} if values.ndim == 4 else {"transB": 1}
+    product = helper.make_node("Conv" if values.ndim == 4 else "Gemm", ["x", "w"], ["y"], **kind)
+    given = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, data)
+    wanted = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+    graph = helper.make_graph([node, product], "sparse", [given], [wanted], tensors)
+    imports = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, VERSION)]
+    body = function(encoded.op_type, OPSET)
+    return helper.make_model(graph, functions=[body], opset_imports=imports, ir_version=8)
 
 
 def decode_rates() -> dict[str, float]:
