@@ -1,5 +1,4 @@
-"""The benchmark: ``python -m onnxsqueeze.zoo.benchmark TABLE``, one of models, lenet, kmeans, scale, load, kernels,
-groups and merge, prints one table.
+"""The benchmark: ``python -m onnxsqueeze.zoo.benchmark TABLE`` prints one table; ``--help`` lists them.
 
 Everything is measured in one run on one machine; speeds are ratios against a peer in that run.
 """
@@ -273,6 +272,12 @@ def _of(
     return tables[arguments[0]](arguments[1:])
 
 
+def _cost(names: Sequence[str]) -> Iterator[str]:
+    from onnxsqueeze.zoo.benchmark_cost import cost
+
+    return cost(names)
+
+
 TABLES: dict[str, Callable[[Sequence[str]], Iterator[str]]] = {
     "models": models,
     "lenet": lenet,
@@ -282,6 +287,7 @@ TABLES: dict[str, Callable[[Sequence[str]], Iterator[str]]] = {
     "kernels": _kernels,
     "groups": _groups,
     "merge": _merge,
+    "cost": _cost,
     "_open": _open,
 }
 

@@ -27,11 +27,13 @@ SMALL = 64  # integers of fewer elements are shapes and axes, not weights
 def weights(model: Model, walk: Walk) -> dict[str, WeightWork]:
     """Every constant of weight, by its unique name."""
     packed = _Packed(model)
+    nodes = [(origin.path, origin.proto) for origin in walk.constants.values() if isinstance(origin.proto, NodeProto)]
+    parts = {(path, name) for path, node in nodes for name in node.input}
     found = {}
     for name, origin in walk.constants.items():
         if isinstance(origin.proto, NodeProto):
             found[name] = packed.weight(name, origin.proto, origin.path)
-        elif _counts(origin.proto):
+        elif _counts(origin.proto) and (origin.path, origin.proto.name) not in parts:
             found[name] = _dense(model, name, origin.proto)
     return found
 

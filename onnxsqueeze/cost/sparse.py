@@ -35,8 +35,10 @@ class Layer:
     rows: int  # outputs
     columns: int  # inputs of one output
     stored_nbytes: int  # as it lies in the file
+    dense_seconds: float  # of one run
+    sparse_seconds: float | None  # in the device's sparse kernel with the zeros that it has; None: there is none
     dense: Resources
-    sparse: Resources | None  # with the zeros that it has; None where the device has no sparse kernel for it
+    sparse: Resources | None  # None as above
     smaller_from: Mapping[str, float | None]  # by format, the share of zeros from which it takes fewer bytes than dense
     faster_from: float | None  # the share of zeros from which the device's sparse kernel is faster; None: never
 
@@ -117,6 +119,8 @@ def _layer(work: NodeWork, weight: WeightWork, device: Device, rate: float) -> L
         rows,
         columns,
         weight.stored_nbytes,
+        dense.total,
+        None if sparse is None else sparse.total,
         Resources(weight.nbytes / storage, dense.memory, dense.compute),
         None if sparse is None else Resources(weight.stored_nbytes / storage, sparse.memory, sparse.compute),
         {name: break_even(name, rows, columns, weight.bits) for name in FORMATS},

@@ -1,0 +1,70 @@
+"""The cost model against measurements: latencies of the zoo, and dense against sparse kernels, on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from statistics import median
+
+from onnxsqueeze import cost as costs
+from onnxsqueeze import zoo
+from onnxsqueeze.cost.calibrate import calibrate
+from onnxsqueeze.cost.device import Device
+from onnxsqueeze.cost.measure import seconds, session
+from onnxsqueeze.cost.sparse import layers
+from onnxsqueeze.zoo.benchmark_kernels import LAYERS, milliseconds
+from onnxsqueeze.zoo.samples import sample_inputs
+
+SECONDS = 1.5  # that a model is run
+ZEROS = (0.4, 0.6, 0.7, 0.9)
+
+
+def cost(names: Sequence[str]) -> Iterator[str]:
+    """Calibrates, then predicts and measures: one thread, its processor time, the best of many runs."""
+    session(str(zoo.fetch("lenet-5")), 1, subnormals=False)  # the first session of a process decides for all
+    found = calibrate(1)
+    yield f"calibrated in {found.taken:.1f} s\n"
+    yield from _latencies(names or zoo.names(), found.device)
+    yield ""
+    yield from _kernels(found.device)
+
+
+def _latencies(names: Sequence[str], device: Device) -> Iterator[str]:
+    """Each model on one sample."""
+    from onnxsqueeze.zoo.benchmark import header, row
+
+    yield header("model", "input", "10⁶ MACs", "measured ms", "predicted ms", "predicted / measured")
+    errors = []
+    for name in names:
+        path, feed = zoo.fetch(name), sample_inputs(name, 1)[0]
+        workload = costs.analyse(path, {key: values.shape for key, values in feed.items()})
+        predicted = costs.estimate(workload, device).time.total
+        opened = session(str(path), 1)
+        measured = seconds(partial(opened.run, None, feed), SECONDS)
+        errors.append(abs(predicted / measured - 1))
+        shape = "×".join(map(str, next(iter(feed.values())).shape))
+        times = f"{measured * 1e3:.3f}", f"{predicted * 1e3:.3f}", f"{predicted / measured:.2f}"
+        yield row(name, shape, f"{workload.macs / 1e6:.1f}", *times)
+    near = sum(error <= 0.2 for error in errors)
+    yield f"\nmedian error {median(errors):.0%}; {near} of {len(errors)} models within 20 %"
+
+
+def _kernels(device: Device) -> Iterator[str]:
+    """Which of two ways to store a layer runs faster: dense in onnxruntime, or sparse in the execution provider."""
+    from onnxsqueeze.zoo.benchmark import header, row
+
+    yield header("layers", "zeros", "dense ms: measured, predicted", "sparse ms: measured, predicted", "ranking")
+    right = total = 0
+    for layer in LAYERS:
+        for zeros in ZEROS:
+            dense, sparse = milliseconds(layer, zeros, 1)
+            found = list(layers(costs.analyse(layer.model(zeros, 0)), device))
+            one = sum(item.dense_seconds for item in found) * 1e3
+            other = sum(item.sparse_seconds or item.dense_seconds for item in found) * 1e3
+            same = (dense < sparse) == (one < other)
+            right, total = right + same, total + 1
+            yield row(
+                *(layer.name, f"{zeros:.0%}", f"{dense:.2f}, {one:.2f}", f"{sparse:.2f}, {other:.2f}"),
+                "right" if same else "wrong",
+            )
+    yield f"\nranking right in {right} of {total}"
