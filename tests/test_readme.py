@@ -31,7 +31,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_command_is_marked_to_be_run() -> None:
     assert len(MARKED) == len(re.findall(r"^```(?:sh|python)$", README, re.MULTILINE))
-    assert sorted(name for name, _ in MARKED) == ["job", "python", "python", "shell", "tests"]
+    assert sorted(name for name, _ in MARKED) == ["job", "python", "python", "python", "shell", "tests"]
 
 
 @pytest.mark.zoo

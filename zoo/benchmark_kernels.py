@@ -43,6 +43,10 @@ class Layers:
         graph = helper.make_graph(nodes, "layers", [given], [wanted], tensors)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
+    def feed(self) -> dict[str, Any]:
+        """Random values for the input."""
+        return {"x": np.random.default_rng(1).standard_normal(self.input).astype(np.float32)}
+
     @property
     def products(self) -> int:
         """Multiplications of one run with dense weights."""
@@ -68,14 +72,14 @@ def kernels(threads: Sequence[str]) -> Iterator[str]:
     for layers in LAYERS:
         for count in [int(text) for text in threads] or [1, 2]:
             for zeros in ZEROS:
-                dense, sparse = milliseconds(layers, zeros, count)
-                rates = f"{layers.products / dense / 1e6:.0f}, {layers.products * (1 - zeros) / sparse / 1e6:.0f}"
-                times = f"{dense:.2f}", f"{sparse:.2f}", f"{dense / sparse:.1f}x"
+                dense, sparse = _seconds(layers, zeros, count)
+                rates = f"{layers.products / dense / 1e9:.0f}, {layers.products * (1 - zeros) / sparse / 1e9:.0f}"
+                times = f"{dense * 1e3:.2f}", f"{sparse * 1e3:.2f}", f"{dense / sparse:.1f}x"
                 yield row(layers.name, count, f"{zeros:.0%}", *times, rates)
 
 
-def milliseconds(layers: Layers, zeros: float, threads: int) -> tuple[float, float]:
-    """Median milliseconds of a run: dense in stock onnxruntime, packed in the provider, by turns."""
+def sessions(layers: Layers, zeros: float, threads: int) -> tuple[Any, Any]:
+    """The layers dense in stock onnxruntime, and packed in the provider."""
     import onnxruntime
 
     from onnxsqueeze.model import Model
@@ -89,18 +93,23 @@ def milliseconds(layers: Layers, zeros: float, threads: int) -> tuple[float, flo
     options = [onnxruntime.SessionOptions() for _ in range(2)]
     for each in options:
         each.intra_op_num_threads, each.log_severity_level = threads, 4
-    sessions = (
+    return (
         onnxruntime.InferenceSession(dense.SerializeToString(), options[0], providers=["CPUExecutionProvider"]),
         onnxruntime.InferenceSession(
             packed.proto.SerializeToString(), session_options(options[1], kernel="always"), enable_fallback=0
         ),
     )
-    feed = {"x": np.random.default_rng(1).standard_normal(layers.input).astype(np.float32)}
+
+
+def _seconds(layers: Layers, zeros: float, threads: int) -> tuple[float, float]:
+    """Median seconds of a run of both, by turns."""
+    feed = layers.feed()
+    opened = sessions(layers, zeros, threads)
     taken: tuple[list[float], list[float]] = ([], [])
     for _ in range(ROUNDS):
-        for session, times in zip(sessions, taken, strict=True):
+        for session, times in zip(opened, taken, strict=True):
             started = time.perf_counter()
             for _ in range(RUNS):
                 session.run(None, feed)
             times.append((time.perf_counter() - started) / RUNS)
-    return 1e3 * median(taken[0]), 1e3 * median(taken[1])
+    return median(taken[0]), median(taken[1])

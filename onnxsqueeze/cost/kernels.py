@@ -41,17 +41,18 @@ SPARSE = (
 )
 
 
-def sparse_rates(peak: float, threads: int) -> dict[str, float]:
+def sparse_rates(peak: float, start: float, threads: int) -> dict[str, float]:
     """MACs with nonzero weights a second of the execution provider's kernels, as shares of the peak.
 
-    Empty where this onnxruntime takes no execution provider; then nothing runs sparse on it.
+    ``start``: seconds of a run that does nothing. Empty where this onnxruntime takes no execution provider; then
+    nothing runs sparse on it.
     """
     if not provider.is_available():
         return {}
-    return {f"sparse.{case.constant}": _sparse_rate(case, threads) / peak for case in SPARSE}
+    return {f"sparse.{case.constant}": _sparse_rate(case, start, threads) / peak for case in SPARSE}
 
 
-def _sparse_rate(case: _Sparse, threads: int) -> float:
+def _sparse_rate(case: _Sparse, start: float, threads: int) -> float:
     random = np.random.default_rng(0)
     values = random.standard_normal(case.weight, np.float32)
     values[random.random(case.weight) < ZEROS] = 0
@@ -61,7 +62,8 @@ def _sparse_rate(case: _Sparse, threads: int) -> float:
     opened = onnxruntime.InferenceSession(packed_product(values, case.data).SerializeToString(), options)
     feeds = {"x": random.standard_normal(case.data, np.float32)}
     positions = case.data[0] * math.prod(case.data[2:])
-    return int(np.count_nonzero(values)) * positions / seconds(lambda: opened.run(None, feeds), BUDGET, threads)
+    taken = seconds(lambda: opened.run(None, feeds), BUDGET, threads)
+    return int(np.count_nonzero(values)) * positions / max(taken - start, taken / 4)
 
 
 def packed_product(values: Any, data: tuple[int, ...]) -> onnx.ModelProto:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from onnxsqueeze import cost
 from onnxsqueeze.report.units import metric, ratio, size
 
 if TYPE_CHECKING:
-    from onnxsqueeze.cost import Cost, Device
+    from onnxsqueeze.cost import Cost, Device, Workload
     from onnxsqueeze.report.layers import Side
     from onnxsqueeze.report.stored import Stored
 
@@ -41,6 +41,17 @@ class Bill:
 
 
 @dataclass(frozen=True)
+class BreakEven:
+    """From which share of zeros sparse storage pays for one layer of the compressed model."""
+
+    layer: str
+    zeros: float  # that it has
+    smaller_from: Mapping[str, float | None]  # by format: fewer bytes than dense values; None: never
+    faster_from: float | None  # in the device's sparse kernel; None: never, or it has none
+    reductions: Mapping[str, float]  # R dense / R sparse of storage, communication, compute; empty without a kernel
+
+
+@dataclass(frozen=True)
 class Expenses:
     """What both models cost on one device, for one shape of the inputs."""
 
@@ -51,6 +62,7 @@ class Expenses:
     uncovered: tuple[str, ...]  # operators that are not counted
     before: Bill
     after: Bill
+    break_even: tuple[BreakEven, ...]  # the compressed model's layers, those of most bytes first
 
     @property
     def shapes(self) -> str:
@@ -93,7 +105,18 @@ def estimate(
         tuple(dict.fromkeys([*first.uncovered, *second.uncovered])),
         _bill(cost.estimate(first, device), [w.name for w in before.model.weights()]),
         _bill(cost.estimate(second, device), [w.name for w in after.model.weights()]),
+        tuple(_break_even(second, device)),
     )
+
+
+def _break_even(workload: Workload, device: Device) -> Iterator[BreakEven]:
+    found = sorted(cost.layers(workload, device), key=lambda layer: -layer.rows * layer.columns)
+    seen: set[str] = set()
+    for layer in found:
+        if layer.weight not in seen:
+            seen.add(layer.weight)
+            gains = {} if layer.reductions is None else vars(layer.reductions)
+            yield BreakEven(layer.weight, layer.zeros, layer.smaller_from, layer.faster_from, gains)
 
 
 def totals(expenses: Expenses | None) -> list[tuple[str, str, str, str]]:

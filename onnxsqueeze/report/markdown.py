@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from onnxsqueeze.report import sparsity
 from onnxsqueeze.report.expense import basis, residence, totals
 from onnxsqueeze.report.layers import nbytes
 from onnxsqueeze.report.units import error, percent, ratio, short, size
@@ -56,6 +57,10 @@ def _lines(found: Comparison) -> Iterator[str]:
     yield from _fidelity(found)
     yield from _details("Where the bytes went", _changes(found))
     yield from _details("The largest weights", _layers(found))
+    if found.expenses is not None and found.expenses.break_even:
+        rows = [(plain(row[0]), *row[1:]) for row in sparsity.rows(found.expenses, LISTED)]
+        note = f"{plain(sparsity.sentence(found.expenses), 400)} {sparsity.EXPLAINED}"
+        yield from _details("Where sparse pays", [*_table(sparsity.HEAD, rows), "", note])
     if found.notes:
         yield from ["", "Notes:", "", *(f"- {plain(note, 400)}" for note in found.notes)]
     if found.command:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from onnxsqueeze.report import sparsity
 from onnxsqueeze.report.expense import basis, residence, totals
 from onnxsqueeze.report.layers import nbytes
 from onnxsqueeze.report.tables import show_verification, table, visible
@@ -42,7 +43,7 @@ def show(found: Comparison, console: Console) -> None:
     console.print(table("Before and after", ["", "before", "after", "ratio"], rows))
     if found.expenses is not None:
         sentences = f"{basis(found.expenses)}. {residence(found.expenses)}"
-        console.print(visible(sentences), markup=False, highlight=False)
+        console.print(visible(f"{sentences} {sparsity.sentence(found.expenses)}"), markup=False, highlight=False)
     _show_changes(found, console)
     _show_layers(found, console)
     if found.verification is not None:

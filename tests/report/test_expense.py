@@ -15,6 +15,8 @@ from onnxsqueeze.report.comparison import Comparison
 from onnxsqueeze.report.expense import QUANTITIES, Expense, Expenses, basis, estimate, paid, totals
 from onnxsqueeze.report.html.page import page
 from onnxsqueeze.report.make import Wishes, report
+from onnxsqueeze.report.markdown import markdown
+from onnxsqueeze.report.sparsity import HEAD, rows, sentence
 
 LENET = Path(__file__).parents[2] / "zoo" / "models" / "lenet-5.onnx"
 
@@ -92,3 +94,15 @@ def test_an_unknown_device_is_refused_before_any_work(tmp_path: Path) -> None:
 
 def test_expenses_add_up() -> None:
     assert Expense(1, 2, 3) + Expense(10, 20, 30) == Expense(11, 22, 33)
+
+
+def test_break_even_is_told_of_every_matrix_and_kernel(small: Path) -> None:
+    found = of(small, "eie")
+    listed = expenses(found).break_even
+    assert {item.layer for item in listed} == {layer.name for layer in found.layers if layer.name.endswith("weight")}
+    told = list(rows(expenses(found), 2))
+    assert len(told) == 2 and all(len(row) == len(HEAD) for row in told)
+    for text in (page(found), markdown(found)):
+        assert "Where sparse pays" in text and "relative index, 4 bits" in text
+    assert "4 of 4 layers have zeros enough" in sentence(expenses(found)) or "3 of 4" in sentence(expenses(found))
+    assert "has no sparse kernel" in sentence(expenses(of(small, "generic-cpu")))

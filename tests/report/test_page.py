@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 import onnxsqueeze
+from onnxsqueeze.cost.formats import FORMATS
 from onnxsqueeze.pipeline.context import Context
 from onnxsqueeze.report import comparison, layers, stored
 from onnxsqueeze.report.comparison import Comparison
-from onnxsqueeze.report.expense import Bill, Expense, Expenses
+from onnxsqueeze.report.expense import Bill, BreakEven, Expense, Expenses
 from onnxsqueeze.report.html import charts, page, plot
 from onnxsqueeze.report.layers import BINS, Layer, Side
 from onnxsqueeze.report.markdown import markdown, plain
@@ -69,7 +70,12 @@ def expenses_of(names: Sequence[str], device: str) -> Expenses:
     """Made-up figures, for pages that are not about them."""
     costs = {name: Expense(1e6 + i, 1e-3 / (i + 1), 1e-6 * i) for i, name in enumerate(names)}
     bill = Bill(sum(costs.values(), Expense()), costs, Expense(1, 2e-9, 3e-9), 10**6, True, 0.1)
-    return Expenses(device, device, {name: (1, 3) for name in names[:2]}, tuple(names[:2]), tuple(names), bill, bill)
+    pays = tuple(
+        BreakEven(name, 0.5, dict.fromkeys(FORMATS, 0.25), None, {"storage": 2.0, "communication": 1.5, "compute": 1.0})
+        for name in names
+    )
+    shapes = {name: (1, 3) for name in names[:2]}
+    return Expenses(device, device, shapes, tuple(names[:2]), tuple(names), bill, bill, pays)
 
 
 def wide(count: int, name: str = "layer") -> Comparison:
@@ -139,7 +145,7 @@ def test_pages_are_small_whatever_the_model(count: int, name: str) -> None:
 def test_markdown_escapes(attacked: Comparison) -> None:
     text = markdown(attacked)
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert all(len(re.findall(r"(?<!\\)\|", row)) in (4, 5, 9) for row in rows)
+    assert all(len(re.findall(r"(?<!\\)\|", row)) in (4, 5, 9, 13) for row in rows)
     outside = re.sub(r"^(`{3,})sh\n.*?\n\1$", "", text, flags=re.S | re.M)
     assert not re.search(r"(?<!\\)<(?!/?(details|summary)>)", outside)
     assert "](" not in outside.replace("\\]\\(", "")

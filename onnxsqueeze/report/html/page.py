@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from onnxsqueeze.report import sparsity
 from onnxsqueeze.report.expense import QUANTITIES, basis, residence
 from onnxsqueeze.report.html import figures
 from onnxsqueeze.report.html.table import note, table
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 LIMIT = 1_400_000  # bytes of a page; of very many layers only the largest are listed
 LISTED = (1500, 600, 200, 50)  # layers in the table: the first number that fits
+LAYERS = 40  # in the table of break-even
 LINES = 100  # outputs and notes that are listed
 
 
@@ -57,6 +59,9 @@ def _page(found: Comparison, listed: int) -> str:
         expenses=found.expenses,
         basis=basis(found.expenses) if found.expenses else "",
         residence=residence(found.expenses) if found.expenses else "",
+        break_even=[] if found.expenses is None else list(sparsity.rows(found.expenses, LAYERS)),
+        break_even_head=sparsity.HEAD,
+        break_even_note=f"{sparsity.sentence(found.expenses)} {sparsity.EXPLAINED}" if found.expenses else "",
         chart_note=figures.chart_note(largest),
         block_charts=figures.block_charts(found.layers),
         block_names=figures.widest(largest),
