@@ -10,7 +10,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-RELATIVE = 4  # bits of a relative index (Han et al., Deep Compression, 2016: 4 for fully connected layers)
+INDEX = 4  # bits of a relative index (Han et al., Deep Compression, 2016: 4 for fully connected layers)
+
+CSR32, CSR16, BITMASK = "CSR, 32-bit columns", "CSR, 16-bit columns", "bitmask"
+RELATIVE, GAPS, TWO_OF_FOUR = "relative index, 4 bits", "gaps, Huffman", "2:4"
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,9 @@ def _relative(m: Matrix) -> float:
 
     With zeros at random places, a distance exceeds 16 with probability (1 - density)^16, and so on.
     """
-    far = (1 - m.density) ** (1 << RELATIVE)
+    far = (1 - m.density) ** (1 << INDEX)
     fillers = m.nonzeros * far / (1 - far) if far < 1 else 0.0
-    return (m.nonzeros + fillers) * (m.bits + RELATIVE) / 8
+    return (m.nonzeros + fillers) * (m.bits + INDEX) / 8
 
 
 def _gaps(m: Matrix) -> float:
@@ -66,19 +69,19 @@ def _two_of_four(m: Matrix) -> float:
 
 
 FORMATS: dict[str, Callable[[Matrix], float]] = {
-    "CSR, 32-bit columns": _csr(32),
-    "CSR, 16-bit columns": _csr(16),
-    "bitmask": _bitmask,
-    "relative index, 4 bits": _relative,
-    "gaps, Huffman": _gaps,
-    "2:4": _two_of_four,
+    CSR32: _csr(32),
+    CSR16: _csr(16),
+    BITMASK: _bitmask,
+    RELATIVE: _relative,
+    GAPS: _gaps,
+    TWO_OF_FOUR: _two_of_four,
 }
 """Name to bytes."""
 
 
 def nbytes(name: str, matrix: Matrix) -> float:
     """Bytes of a matrix in a format, infinite where the format cannot hold it; KeyError for unknown formats."""
-    if name == "CSR, 16-bit columns" and matrix.columns > 1 << 16:
+    if name == CSR16 and matrix.columns > 1 << 16:
         return math.inf
     return FORMATS[name](matrix)
 

@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from onnxsqueeze.cost.formats import FORMATS
+from onnxsqueeze.cost.formats import BITMASK, CSR16, CSR32, GAPS, RELATIVE, TWO_OF_FOUR
 from onnxsqueeze.report.units import percent
 
 if TYPE_CHECKING:
     from onnxsqueeze.report.expense import BreakEven, Expenses
 
-HEAD = ("weight", "zeros", *FORMATS, "faster from", "R storage", "R memory", "R compute")
+FORMATS = {
+    CSR32: "CSR 32",
+    CSR16: "CSR 16",
+    BITMASK: "bitmask",
+    RELATIVE: "gaps 4",
+    GAPS: "gaps coded",
+    TWO_OF_FOUR: "2:4",
+}
+HEAD = ("weight", "zeros", "faster from", "R storage", "R memory", "R compute", *FORMATS.values())
 """Columns: the share of zeros that a layer has, those from which it would pay, and R dense / R sparse as it is."""
 
 EXPLAINED = (
-    "With fewer zeros than a column says, a format takes more bytes than the dense float values, and the device's "
-    "sparse kernel more time than its dense one. R is dense over sparse, by W / (P·E), for the zeros that the layer "
-    "has and the bytes that lie in the file; a dash: the device has no sparse kernel for the layer."
+    "With fewer zeros than a column says, the device's sparse kernel takes more time than its dense one, and a format "
+    "more bytes than the dense float values: CSR with columns of 32 or 16 bits, a bitmask, gaps of 4 bits or "
+    "Huffman-coded, 2:4. R is dense over sparse, by W / (P·E), for the zeros that the layer has and the bytes that lie "
+    "in the file; a dash: the device has no sparse kernel for the layer."
 )
 
 
@@ -28,9 +37,9 @@ def rows(expenses: Expenses, count: int) -> Iterator[tuple[str, ...]]:
         yield (
             item.layer,
             percent(item.zeros),
-            *(_share(item.smaller_from[name]) for name in FORMATS),
             _share(item.faster_from),
             *gains,
+            *(_share(item.smaller_from[name]) for name in FORMATS),
         )
 
 

@@ -103,6 +103,6 @@ def test_break_even_is_told_of_every_matrix_and_kernel(small: Path) -> None:
     told = list(rows(expenses(found), 2))
     assert len(told) == 2 and all(len(row) == len(HEAD) for row in told)
     for text in (page(found), markdown(found)):
-        assert "Where sparse pays" in text and "relative index, 4 bits" in text
+        assert "Where sparse pays" in text and "gaps coded" in text
     assert "4 of 4 layers have zeros enough" in sentence(expenses(found)) or "3 of 4" in sentence(expenses(found))
     assert "has no sparse kernel" in sentence(expenses(of(small, "generic-cpu")))
