@@ -1,0 +1,82 @@
+"""Putting an update to use: checks, restores the new files beside the old ones, and only then puts them in place."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxsqueeze.errors import FormatError, ModelError
+from onnxsqueeze.ota import container, zstd
+from onnxsqueeze.ota.bundle import Bundle, digest, read
+from onnxsqueeze.ota.container import Update
+from onnxsqueeze.ota.diff import FILES
+from onnxsqueeze.ota.place import check_external, place
+from onnxsqueeze.pipeline.staging import check_distinct, check_output, staging, writing
+
+LARGEST_UPDATE = 1 << 32
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What ``apply`` did."""
+
+    old: str
+    update: str
+    output: str
+    nbytes: int  # of the new model
+    seconds: float
+
+
+def apply(old: str | os.PathLike[str], update: str | os.PathLike[str], output: str | os.PathLike[str]) -> Applied:
+    """Restores the new model, byte for byte; ``output`` may be ``old`` itself where both are single files.
+
+    Raises SqueezeError where the update is damaged or meant for another model; no file is written or changed then.
+    """
+    started = time.perf_counter()
+    target, source = Path(output), Path(update)
+    check_output(target)
+    found = container.read(_bytes(source))
+    before = read(Path(old))
+    if before.nbytes != found.old_nbytes or before.identity() != found.old_digest:
+        raise ModelError(f"'{source}' is not for '{old}', whose SHA-256 differs from that of the model it was made for")
+    names = [item.name for item in found.targets]
+    check_distinct(target, source)
+    if len(before.files) > 1 or len(names) > 1:
+        check_distinct(target, *before.paths)
+        check_external(target, names[1:])
+    with staging(target) as folder, writing(target):
+        files = restore(before, found)
+        place(folder, target, list(zip(names, files, strict=True)))
+    return Applied(str(old), str(update), str(output), found.new_nbytes, time.perf_counter() - started)
+
+
+def restore(old: Bundle, update: Update) -> list[bytes | memoryview]:
+    """The new files, checked by their hash; raises FormatError."""
+    if update.method != FILES or len(update.sections) != 1:
+        raise FormatError("the update is damaged: its method is not known")
+    joined = memoryview(zstd.decompress(update.sections[0].data, update.new_nbytes, old.joined()))
+    files: list[bytes | memoryview] = []
+    for item in update.targets:
+        files.append(joined[: item.nbytes])
+        joined = joined[item.nbytes :]
+    _check(files, update)
+    return files
+
+
+def _check(files: Sequence[bytes | memoryview], update: Update) -> None:
+    if [len(file) for file in files] != [item.nbytes for item in update.targets] or digest(files) != update.new_digest:
+        raise FormatError("the update is damaged: what it makes does not have the SHA-256 that it states")
+
+
+def _bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise ModelError(f"update '{path}' does not exist" if not path.exists() else f"'{path}' is no regular file")
+    if path.stat().st_size > LARGEST_UPDATE:
+        raise FormatError(f"'{path}' is too large for an update")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"'{path}' cannot be read: {error.strerror}") from error
