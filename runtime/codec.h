@@ -54,6 +54,8 @@ enum {
   OSQ_PERM = -34,
   OSQ_SCALE = -35,
   OSQ_FILL = -36,
+  OSQ_DELTA_SHORT = -37,
+  OSQ_DELTA_LONG = -38,
 };
 
 // One clear wording for a status; never null.
@@ -118,8 +120,16 @@ typedef struct {
   size_t outer, channels, inner;
 } osq_scale;
 
-// Element types of outputs, numbered as in ONNX.
-enum { OSQ_FLOAT = 1, OSQ_FLOAT16 = 10, OSQ_DOUBLE = 11 };
+// Element types, numbered as in ONNX; outputs of the functions here are floats.
+enum {
+  OSQ_FLOAT = 1,
+  OSQ_UINT8 = 2,
+  OSQ_UINT16 = 4,
+  OSQ_FLOAT16 = 10,
+  OSQ_DOUBLE = 11,
+  OSQ_UINT32 = 12,
+  OSQ_UINT64 = 13
+};
 
 // out[i] = codebook[indices[i]], scaled (scale may be null) and converted to `type`.
 OSQ_API int osq_lookup(const uint8_t* indices, size_t count, const float* codebook, size_t entries,
@@ -190,6 +200,32 @@ typedef struct {
 } osq_stats;
 
 OSQ_API int osq_get_stats(const float* values, size_t count, osq_stats* stats);
+
+// --- Updates (ota/UPDATE.md) ---
+
+// Codes arrays, one after another, given older ones of the same lengths; learns on the way.
+typedef struct osq_delta osq_delta;
+
+// One that writes; free it with osq_delta_free.
+OSQ_API int osq_delta_encoder(osq_delta** delta);
+
+// One that reads what another has written; the bytes must outlive it.
+OSQ_API int osq_delta_decoder(const uint8_t* coded, size_t coded_bytes, const uint8_t* plain,
+                              size_t plain_bytes, osq_delta** delta);
+
+// Writes (or reads, into `values`) the next array: `count` elements of a type as ONNX numbers them, in rows
+// of `width`.
+OSQ_API int osq_delta_code(osq_delta* delta, void* values, const void* old, size_t count, size_t width,
+                           int type);
+
+// No arrays follow. One that writes tells how many bytes it has made, one that reads refuses bytes that are
+// left.
+OSQ_API int osq_delta_end(osq_delta* delta, size_t* coded_bytes, size_t* plain_bytes);
+
+// Copies what was written.
+OSQ_API int osq_delta_take(const osq_delta* delta, uint8_t* coded, uint8_t* plain);
+
+OSQ_API void osq_delta_free(osq_delta* delta);
 
 #ifdef __cplusplus
 }

@@ -74,6 +74,10 @@ const char* osq_error(int status) {
       return "the scale does not fit the weight";
     case OSQ_FILL:
       return "the value is not a single one";
+    case OSQ_DELTA_SHORT:
+      return "the coded differences end early";
+    case OSQ_DELTA_LONG:
+      return "coded differences are left over";
     default:
       return "an internal error";
   }

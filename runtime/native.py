@@ -52,6 +52,11 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
         *(_pointer, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64),
         *(ctypes.c_char_p, ctypes.c_char_p, _pointer),
     ),
+    "osq_delta_encoder": (_pointer,),
+    "osq_delta_decoder": (_pointer, _size, _pointer, _size, _pointer),
+    "osq_delta_code": (_pointer, _pointer, _pointer, _size, _size, _int),
+    "osq_delta_end": (_pointer, _pointer, _pointer),
+    "osq_delta_take": (_pointer, _pointer, _pointer),
 }
 
 
@@ -76,6 +81,7 @@ def _library() -> ctypes.CDLL:
         library = ctypes.CDLL(str(path))
         library.osq_error.argtypes, library.osq_error.restype = (_int,), ctypes.c_char_p
         library.osq_isa.argtypes, library.osq_isa.restype = (), ctypes.c_char_p
+        library.osq_delta_free.argtypes, library.osq_delta_free.restype = (_pointer,), None
         for name, arguments in _SIGNATURES.items():
             function = getattr(library, name)
             function.argtypes, function.restype = arguments, _int
@@ -89,6 +95,11 @@ def call(name: str, *arguments: Any) -> None:
     status = getattr(_library(), name)(*arguments)
     if status != 0:
         raise FormatError(_library().osq_error(status).decode())
+
+
+def free_delta(handle: Any) -> None:
+    """Frees what ``osq_delta_encoder`` or ``osq_delta_decoder`` made; null is fine."""
+    _library().osq_delta_free(handle)
 
 
 def isa() -> str:

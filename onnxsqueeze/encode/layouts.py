@@ -123,7 +123,7 @@ class _Entries:
     plan: StreamPlan
 
 
-def _bridge(distances: Array, longest: int) -> tuple[Array, Array]:
+def bridge(distances: Array, longest: int) -> tuple[Array, Array]:
     """Splits distances over ``longest`` into steps of ``longest`` (fillers) and a rest of at least 1."""
     fillers = np.maximum(distances - 1, 0) // longest
     ends = np.cumsum(fillers + 1) - 1
@@ -142,7 +142,7 @@ def _entries(positions: Array, value_bits: float, coding: Coding) -> _Entries | 
         longest = (1 << bits) - 1
         if len(positions) + float((distances // longest).sum()) > 4 * len(positions):
             continue
-        steps, real = _bridge(distances, longest)
+        steps, real = bridge(distances, longest)
         entropy = coding.entropy and bits >= 4
         plan = streams.plan_distances(np.bincount(steps, minlength=2), entropy, coding.positions)
         if plan is None:
@@ -152,7 +152,7 @@ def _entries(positions: Array, value_bits: float, coding: Coding) -> _Entries | 
             best = cost, _Entries(steps.astype(np.uint8), real, plan)
     if best is not None:
         return best[1]
-    steps, real = _bridge(distances, 255)
+    steps, real = bridge(distances, 255)
     plan = streams.plan_distances(np.bincount(steps, minlength=2), coding.entropy, coding.positions)
     return None if plan is None else _Entries(steps.astype(np.uint8), real, plan)
 
@@ -221,7 +221,7 @@ def _grouped(flat: Array, shape: tuple[int, ...], pattern: Pattern) -> tuple[Arr
     return np.ascontiguousarray(moved).reshape(-1, pattern.group), list(moved.shape)
 
 
-def _kept_positions(nonzero: Array, kept: int) -> Array | None:
+def kept_positions(nonzero: Array, kept: int) -> Array | None:
     """Per row the ``kept`` positions that hold every nonzero, increasing; None where a row has more."""
     if int(nonzero.sum(axis=1).max(initial=0)) > kept:
         return None
@@ -233,7 +233,7 @@ def _nm(values: Array, indexed: Indexed | None, pattern: Pattern, coding: Coding
     if values.shape[pattern.axis] % pattern.group:
         return None
     rows, moved = _grouped(values, values.shape, pattern)
-    positions = _kept_positions(rows != 0, pattern.kept)
+    positions = kept_positions(rows != 0, pattern.kept)
     if positions is None:
         return None
     bits = max(1, (pattern.group - 1).bit_length())

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from onnxsqueeze.errors import FormatError, ModelError
-from onnxsqueeze.ota import container, zstd
+from onnxsqueeze.ota import container, structure, zstd
 from onnxsqueeze.ota.bundle import Bundle, digest, read
 from onnxsqueeze.ota.container import Update
-from onnxsqueeze.ota.diff import FILES
+from onnxsqueeze.ota.diff import FILES, STRUCTURE
 from onnxsqueeze.ota.place import check_external, place
 from onnxsqueeze.pipeline.staging import check_distinct, check_output, staging, writing
 
@@ -55,20 +54,21 @@ def apply(old: str | os.PathLike[str], update: str | os.PathLike[str], output: s
 
 def restore(old: Bundle, update: Update) -> list[bytes | memoryview]:
     """The new files, checked by their hash; raises FormatError."""
-    if update.method != FILES or len(update.sections) != 1:
+    if update.method == STRUCTURE:
+        files: list[bytes | memoryview] = list(structure.restore(old, update.targets, update.sections))
+    elif update.method == FILES and len(update.sections) == 1:
+        files = _cut(zstd.decompress(update.sections[0].data, update.new_nbytes, old.joined()), update)
+    else:
         raise FormatError("the update is damaged: its method is not known")
-    joined = memoryview(zstd.decompress(update.sections[0].data, update.new_nbytes, old.joined()))
-    files: list[bytes | memoryview] = []
-    for item in update.targets:
-        files.append(joined[: item.nbytes])
-        joined = joined[item.nbytes :]
-    _check(files, update)
+    if [len(file) for file in files] != [item.nbytes for item in update.targets] or digest(files) != update.new_digest:
+        raise FormatError("the update is damaged: what it makes does not have the SHA-256 that it states")
     return files
 
 
-def _check(files: Sequence[bytes | memoryview], update: Update) -> None:
-    if [len(file) for file in files] != [item.nbytes for item in update.targets] or digest(files) != update.new_digest:
-        raise FormatError("the update is damaged: what it makes does not have the SHA-256 that it states")
+def _cut(joined: bytes, update: Update) -> list[bytes | memoryview]:
+    """The files in a run of bytes."""
+    reader = container.Reader(joined)
+    return [reader.take(item.nbytes) for item in update.targets]
 
 
 def _bytes(path: Path) -> bytes:

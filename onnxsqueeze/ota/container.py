@@ -72,6 +72,10 @@ class Reader:
         self._position += count
         return self._data[self._position - count : self._position]
 
+    def peek(self) -> int:
+        """The next byte, which must be there."""
+        return self._data[self._position]
+
     def number(self) -> int:
         """A varint: 7 bits a byte, the lowest first, below 2**63."""
         value = 0

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxsqueeze.errors import ModelError
-from onnxsqueeze.ota import container, zstd
+from onnxsqueeze.ota import container, structure, zstd
 from onnxsqueeze.ota.bundle import Bundle, read
 from onnxsqueeze.ota.container import Section, Target, Update
 from onnxsqueeze.ota.place import check_update_output, place
+from onnxsqueeze.ota.wire import Irregular
 from onnxsqueeze.pipeline.staging import check_distinct, staging, writing
 
-FILES = 0  # method: the files as they are, with the old ones as a prefix
+FILES, STRUCTURE = 0, 1  # methods: the files as they are, given the old ones; skeletons and weights
+DOUBTFUL = 0.5  # share of the new model from which on an update is made by both methods
 
 
 @dataclass(frozen=True)
@@ -61,5 +63,12 @@ def make(old: Bundle, new: Bundle) -> bytes:
     if len(new.files) > container.MAX_FILES:
         raise ModelError(f"'{new.path}' has over {container.MAX_FILES} files; join its external data")
     targets = tuple(Target(name, len(file)) for name, file in zip(("", *new.names), new.files, strict=True))
-    section = Section(new.nbytes, zstd.compress(new.joined(), old.joined()))
-    return container.write(Update(FILES, old.identity(), old.nbytes, new.identity(), targets, (section,)))
+    identity, found = (old.identity(), old.nbytes, new.identity(), targets), []
+    try:
+        found.append(container.write(Update(STRUCTURE, *identity, structure.make(old, new)[0])))
+    except Irregular:
+        pass
+    if not found or len(found[0]) > new.nbytes * DOUBTFUL:
+        section = Section(new.nbytes, zstd.compress(new.joined(), old.joined()))
+        found.append(container.write(Update(FILES, *identity, (section,))))
+    return min(found, key=len)

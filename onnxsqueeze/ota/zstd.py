@@ -10,13 +10,13 @@ LEVEL = 19
 CHUNK = 1 << 10  # coded bytes that are decoded at once: they may become 32 MB
 
 
-def compress(data: bytes | memoryview, prefix: bytes | memoryview) -> bytes:
+def compress(data: bytes | memoryview, prefix: bytes | memoryview, level: int = LEVEL) -> bytes:
     """One frame that refers to ``prefix`` wherever that is shorter."""
     if not data:
         return b""
     window = _window_log(len(data) + len(prefix))
     options = zstandard.ZstdCompressionParameters.from_level(
-        LEVEL,
+        level,
         source_size=len(data),
         dict_size=len(prefix),
         window_log=window,
