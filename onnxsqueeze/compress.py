@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import onnx
 
     from onnxsqueeze.model import Model
+    from onnxsqueeze.pipeline.base import Base
     from onnxsqueeze.pipeline.lower import Packed
     from onnxsqueeze.pipeline.run import Step
     from onnxsqueeze.verify import Verification
@@ -57,6 +58,7 @@ def compress(
     seed: int = 0,
     jobs: int | None = None,
     inline: bool = False,
+    ota_base: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Compresses a model into one ``.onnx`` file that stock onnxruntime opens.
@@ -75,6 +77,8 @@ def compress(
         seed: of everything that is drawn.
         jobs: worker threads; None for one a core.
         inline: writes the decode functions' bodies into the graph, for engines without model-local functions.
+        ota_base: the compressed model that is installed: its codebooks, scales and zeros are kept where a tensor's
+            error stays within 1.1 times what the passes allow, so that an update (``onnxsqueeze.ota``) is small.
         progress: told what is going on.
 
     Returns:
@@ -96,7 +100,7 @@ def compress(
     if target is not None and source is not None:
         check_distinct(target, *_files(source))
     feeds = _feeds(inputs)
-    context = Context(seed, None, progress or Silent(), jobs or os.cpu_count() or 1)
+    context = Context(seed, None, progress or Silent(), jobs or os.cpu_count() or 1, base=_base(ota_base))
     with staging(target) as folder, writing(target):
         result = _run(source or _saved(model, folder), target, folder, pipeline, context, feeds, inline)
     name = str(model) if source else "model in memory"
@@ -126,6 +130,12 @@ def _run(
         put(job.path, target)
     text, output, told = _text(pipeline), str(target) if target else None, tuple(dict.fromkeys(notes))
     return Result("", output, text, before, after, tuple(steps), tuple(weights), verification, told, copied, 0)
+
+
+def _base(path: str | os.PathLike[str] | None) -> Base | None:
+    from onnxsqueeze.pipeline.base import Base
+
+    return None if path is None else Base.load(path)
 
 
 def resolve(name: str | os.PathLike[str]) -> Path:

@@ -12,6 +12,7 @@ from onnxsqueeze.encode import Note, Scale, Sharing
 from onnxsqueeze.encode.indices import reconstruct, row_chunks, scale_slice
 from onnxsqueeze.passes import clusters
 from onnxsqueeze.passes.bounds import channel_squares, choices, error_bounds, in_range, packable, relative_error
+from onnxsqueeze.passes.keep import on_old_codebook
 from onnxsqueeze.runtime import native
 
 if TYPE_CHECKING:
@@ -55,26 +56,41 @@ class Share:
 
         def work(job: tuple[Weight, float]) -> bool:
             weight, bound = job
-            return self._share(weight, bound, entropy, context.seed)
+            return self._share(weight, bound, entropy, context)
 
         return sum(context.each("share", work, jobs, lambda job: job[0].name))
 
-    def _share(self, weight: Weight, bound: float, entropy: bool, seed: int) -> bool:
-        values, axis, target = weight.values(), weight.channel_axis, bound
-        for _ in range(ATTEMPTS):
-            sharing = self._best(values, axis, target, entropy, seed)
-            if sharing is None:
-                return False
-            shared = apply(values, sharing)
-            if self.bits is not None or (error := relative_error(values, shared, axis)) <= bound:
-                break
-            target *= 0.99 * bound / error
-        else:
+    def _share(self, weight: Weight, bound: float, entropy: bool, context: Context) -> bool:
+        values, found = weight.values(), None
+        if self.bits is not None or context.base is None:
+            found = self._own(values, weight.channel_axis, bound, entropy, context.seed)
+        if context.base is not None:
+            if self.bits is not None and found is not None:
+                bound = relative_error(values, found[0], weight.channel_axis)
+            kept = on_old_codebook(weight, values, context.base, bound, 1 << (self.bits or 8), apply)
+            found = kept or found or self._own(values, weight.channel_axis, bound, entropy, context.seed)
+        if found is None:
             return False
+        shared, sharing = found
         if shared.tobytes() != values.tobytes():
             weight.assign(shared)
         weight.note = replace(weight.note or Note(), sharing=sharing)
         return True
+
+    def _own(
+        self, values: Array, axis: int | None, bound: float, entropy: bool, seed: int
+    ) -> tuple[Array, Sharing] | None:
+        """The weight on a codebook of its own, within the bound; None where there is none."""
+        target = bound
+        for _ in range(ATTEMPTS):
+            sharing = self._best(values, axis, target, entropy, seed)
+            if sharing is None:
+                return None
+            shared = apply(values, sharing)
+            if self.bits is not None or (error := relative_error(values, shared, axis)) <= bound:
+                return shared, sharing
+            target *= 0.99 * bound / error
+        return None
 
     def _best(self, values: Array, axis: int | None, bound: float, entropy: bool, seed: int) -> Sharing | None:
         """The sharing with the fewest bits (within the bound) or, at fixed bits, with the least error."""

@@ -36,6 +36,9 @@ def command(arguments: Sequence[str], others: str) -> Command:
         "--inline", action="store_true", help="no local functions in the output, for engines that reject them"
     )
     made.add_argument("--report", metavar="FILE.html", help="write a page on what was done, layer by layer")
+    made.add_argument(
+        "--ota-base", metavar="OLD", help="the compressed model that is installed: keep its codebooks, for small updates"
+    )
     options = made.parse_args(arguments)
     return Command(options, lambda: _run(options, shlex.join(["onnxsqueeze", *arguments])))
 
@@ -55,6 +58,7 @@ def _run(options: argparse.Namespace, line: str) -> None:
             seed=options.seed,
             jobs=options.jobs,
             inline=options.inline,
+            ota_base=options.ota_base,
             progress=progress,
         )
         if options.report:
