@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import onnx
 
     from onnxsqueeze.model import Model
-    from onnxsqueeze.pipeline.base import Base
     from onnxsqueeze.pipeline.lower import Packed
+    from onnxsqueeze.pipeline.previous import Previous
     from onnxsqueeze.pipeline.run import Step
     from onnxsqueeze.verify import Verification
 
@@ -100,7 +100,7 @@ def compress(
     if target is not None and source is not None:
         check_distinct(target, *_files(source))
     feeds = _feeds(inputs)
-    context = Context(seed, None, progress or Silent(), jobs or os.cpu_count() or 1, base=_base(ota_base))
+    context = Context(seed, None, progress or Silent(), jobs or os.cpu_count() or 1, previous=_previous(ota_base))
     with staging(target) as folder, writing(target):
         result = _run(source or _saved(model, folder), target, folder, pipeline, context, feeds, inline)
     name = str(model) if source else "model in memory"
@@ -132,10 +132,10 @@ def _run(
     return Result("", output, text, before, after, tuple(steps), tuple(weights), verification, told, copied, 0)
 
 
-def _base(path: str | os.PathLike[str] | None) -> Base | None:
-    from onnxsqueeze.pipeline.base import Base
+def _previous(path: str | os.PathLike[str] | None) -> Previous | None:
+    from onnxsqueeze.pipeline.previous import Previous
 
-    return None if path is None else Base.load(path)
+    return None if path is None else Previous.load(path)
 
 
 def resolve(name: str | os.PathLike[str]) -> Path:

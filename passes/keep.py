@@ -1,8 +1,8 @@
 """What a new version of a model keeps of the old one (``--ota-base``), so that an update of it is small.
 
-A lossy pass may move a tensor by a relative error. With a base, a tensor stays on the old codebook (and scale), or
-keeps the old zeros, where its error is then at most ``ALLOWED`` times that; and of the elements whose nearest entry is
-another than before, those keep the old one that the error feels least, until it has grown to that.
+A lossy pass may move a tensor by a relative error. With a previous version, a tensor stays on the old codebook (and
+scale) where its error is then at most ``ALLOWED`` times that; and of the elements whose nearest entry is another than
+before, those keep the old one that the error feels least, until it has grown to that.
 """
 
 from __future__ import annotations
@@ -17,37 +17,41 @@ from onnxsqueeze.encode.indices import Indexed, reconstruct
 from onnxsqueeze.passes.bounds import channel_squares
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from onnxsqueeze.model import Weight
-    from onnxsqueeze.pipeline.base import Base
+    from onnxsqueeze.pipeline.previous import Previous
 
 Array = npt.NDArray[Any]
 
 ALLOWED = 1.1
-MODE = 1.1
 
 
 def on_old_codebook(
-    weight: Weight, values: Array, base: Base | None, bound: float, entries: int, nearest: Any
+    weight: Weight,
+    values: Array,
+    previous: Previous,
+    bound: float,
+    entries: int,
+    nearest: Callable[[Array, Sharing], Array],
 ) -> tuple[Array, Sharing] | None:
     """Values on the old codebook within ``ALLOWED * bound``, as few of them changed as that takes; or None.
 
     Args:
-        weight: whose older self is looked up in ``base``.
+        weight: whose older self is looked up in ``previous``.
         values: the new values.
-        base: the previous version.
+        previous: the previous version.
         bound: relative error that the pass would allow.
         entries: how many the codebook may have.
         nearest: the values with each replaced by the nearest entry of a sharing.
     """
-    old = base.indexed(weight) if base is not None else None
+    old = previous.indexed(weight)
     if old is None or len(old.codebook) > entries:
         return None
     sharing = Sharing(old.codebook, old.scale)
     shared, before = nearest(values, sharing), _values(old, values)
     least = _costs(values, shared, weight.channel_axis)
-    if MODE == "near":
-        return shared, sharing
-    budget = (MODE * bound) ** 2 * values.size - float(least.sum(dtype=np.float64))
+    budget = (ALLOWED * bound) ** 2 * values.size - float(least.sum(dtype=np.float64))
     if budget < 0:
         return None
     moved = np.flatnonzero((shared != before) & (values != 0))  # zeros are the pruner's

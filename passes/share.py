@@ -61,14 +61,8 @@ class Share:
         return sum(context.each("share", work, jobs, lambda job: job[0].name))
 
     def _share(self, weight: Weight, bound: float, entropy: bool, context: Context) -> bool:
-        values, found = weight.values(), None
-        if self.bits is not None or context.base is None:
-            found = self._own(values, weight.channel_axis, bound, entropy, context.seed)
-        if context.base is not None:
-            if self.bits is not None and found is not None:
-                bound = relative_error(values, found[0], weight.channel_axis)
-            kept = on_old_codebook(weight, values, context.base, bound, 1 << (self.bits or 8), apply)
-            found = kept or found or self._own(values, weight.channel_axis, bound, entropy, context.seed)
+        values = weight.values()
+        found = self._found(weight, values, bound, entropy, context)
         if found is None:
             return False
         shared, sharing = found
@@ -76,6 +70,20 @@ class Share:
             weight.assign(shared)
         weight.note = replace(weight.note or Note(), sharing=sharing)
         return True
+
+    def _found(
+        self, weight: Weight, values: Array, bound: float, entropy: bool, context: Context
+    ) -> tuple[Array, Sharing] | None:
+        """The shared weight: on the previous version's codebook where that is as good, else on one of its own."""
+        axis = weight.channel_axis
+        if context.previous is None:
+            return self._own(values, axis, bound, entropy, context.seed)
+        own = None
+        if self.bits is not None:
+            own = self._own(values, axis, bound, entropy, context.seed)
+            bound = bound if own is None else relative_error(values, own[0], axis)
+        kept = on_old_codebook(weight, values, context.previous, bound, 1 << (self.bits or 8), apply)
+        return kept or own or self._own(values, axis, bound, entropy, context.seed)
 
     def _own(
         self, values: Array, axis: int | None, bound: float, entropy: bool, seed: int

@@ -37,7 +37,9 @@ def command(arguments: Sequence[str], others: str) -> Command:
     )
     made.add_argument("--report", metavar="FILE.html", help="write a page on what was done, layer by layer")
     made.add_argument(
-        "--ota-base", metavar="OLD", help="the compressed model that is installed: keep its codebooks, for small updates"
+        "--ota-base",
+        metavar="OLD",
+        help="the installed compressed model: keep its codebooks, for small updates",
     )
     options = made.parse_args(arguments)
     return Command(options, lambda: _run(options, shlex.join(["onnxsqueeze", *arguments])))

@@ -16,6 +16,7 @@ from onnxsqueeze.ota.place import check_external, place
 from onnxsqueeze.pipeline.staging import check_distinct, check_output, staging, writing
 
 LARGEST_UPDATE = 1 << 32
+MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError, MemoryError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,21 @@ def apply(old: str | os.PathLike[str], update: str | os.PathLike[str], output: s
 
 def restore(old: Bundle, update: Update) -> list[bytes | memoryview]:
     """The new files, checked by their hash; raises FormatError."""
-    if update.method == STRUCTURE:
-        files: list[bytes | memoryview] = list(structure.restore(old, update.targets, update.sections))
-    elif update.method == FILES and len(update.sections) == 1:
-        files = _cut(zstd.decompress(update.sections[0].data, update.new_nbytes, old.joined()), update)
-    else:
-        raise FormatError("the update is damaged: its method is not known")
+    try:
+        files = _restored(old, update)
+    except MALFORMED as error:  # no update made by ``diff`` gets here: its checksum and the old hash have been checked
+        raise FormatError(f"the update is damaged: {error}") from error
     if [len(file) for file in files] != [item.nbytes for item in update.targets] or digest(files) != update.new_digest:
         raise FormatError("the update is damaged: what it makes does not have the SHA-256 that it states")
     return files
+
+
+def _restored(old: Bundle, update: Update) -> list[bytes | memoryview]:
+    if update.method == STRUCTURE:
+        return list(structure.restore(old, update.targets, update.sections))
+    if update.method == FILES and len(update.sections) == 1:
+        return _cut(zstd.decompress(update.sections[0].data, update.new_nbytes, old.joined()), update)
+    raise FormatError("the update is damaged: its method is not known")
 
 
 def _cut(joined: bytes, update: Update) -> list[bytes | memoryview]:

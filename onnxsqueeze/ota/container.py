@@ -13,6 +13,7 @@ VERSION = 1
 DIGEST = 32
 MAX_FILES = 64
 MAX_NAME = 255
+SECTION_SLACK = 1 << 20  # a section may take so many bytes and twice those of the new model
 SLACK, GROWTH = 64 << 20, 8  # the new model may take SLACK bytes and GROWTH times the old one
 
 
@@ -67,7 +68,7 @@ class Reader:
 
     def take(self, count: int) -> memoryview:
         """The next bytes."""
-        if count > self.left:
+        if not 0 <= count <= self.left:
             raise FormatError("the update is damaged: it ends early")
         self._position += count
         return self._data[self._position - count : self._position]
@@ -128,6 +129,8 @@ def read(data: bytes) -> Update:
     targets = tuple(_target(reader) for _ in range(_count(reader, MAX_FILES, "files")))
     _check_targets(targets, old_nbytes)
     sizes = [(reader.number(), reader.number()) for _ in range(reader.take(1)[0])]
+    if max((nbytes for nbytes, _ in sizes), default=0) > SECTION_SLACK + 2 * sum(target.nbytes for target in targets):
+        raise FormatError("the update is refused: a section would become far larger than the new model")
     sections = tuple(Section(nbytes, reader.take(coded)) for nbytes, coded in sizes)
     if reader.left:
         raise FormatError("the update is damaged: bytes follow its end")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,10 +65,8 @@ def make(old: Bundle, new: Bundle) -> bytes:
         raise ModelError(f"'{new.path}' has over {container.MAX_FILES} files; join its external data")
     targets = tuple(Target(name, len(file)) for name, file in zip(("", *new.names), new.files, strict=True))
     identity, found = (old.identity(), old.nbytes, new.identity(), targets), []
-    try:
+    with suppress(Irregular):
         found.append(container.write(Update(STRUCTURE, *identity, structure.make(old, new)[0])))
-    except Irregular:
-        pass
     if not found or len(found[0]) > new.nbytes * DOUBTFUL:
         section = Section(new.nbytes, zstd.compress(new.joined(), old.joined()))
         found.append(container.write(Update(FILES, *identity, (section,))))

@@ -47,8 +47,7 @@ def packed(coder: Coder, form: Form | None, kind: Kind, old: Older) -> Form:
     total = math.prod(shape)
     if old.values.size != total or total == 0:
         raise FormatError("the update is damaged: a weight does not have the shape of the one that it follows")
-    head = np.array([len(old.form.book), old.form.longest], np.uint16)
-    length, longest = map(int, coder.code(form and np.array([len(form.book), form.longest], np.uint16), head, 2))
+    length, longest = map(int, coder.code(_head(form) if form else None, _head(old.form), 2))
     if length > 256 or not 1 <= longest <= 255:
         raise FormatError("the update is damaged: a codebook is too long")
     sizes = {
@@ -70,6 +69,10 @@ def packed(coder: Coder, form: Form | None, kind: Kind, old: Older) -> Form:
     if not spec.raw and (length == 0 or int(grid.max(initial=0)) >= length):
         raise FormatError("the update is damaged: an index is outside the codebook")
     return Form(**found, longest=longest, grid=grid)
+
+
+def _head(form: Form) -> Array:
+    return np.array([len(form.book), form.longest], np.uint16)
 
 
 def _part(coder: Coder, name: str, size: int, form: Form | None, old: Form) -> Array:

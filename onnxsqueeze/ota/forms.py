@@ -1,4 +1,4 @@
-"""What a packed weight says, apart from how its streams are cut, and its bytes made again from that (UPDATE.md, 5.2)."""
+"""What a packed weight says, apart from how its streams are cut, and its bytes again from that (UPDATE.md, 5.2)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def form_of(encoded: Encoded) -> Form:
     longest = max(1, int(positions.max(initial=1))) if positions is not None and spec.layout == "Gaps" else 1
     scales = encoded.inputs.get("scales", np.zeros(0, np.float32))
     channels = encoded.inputs.get("channels", np.zeros(0, np.uint8))
-    levels = [_levels(encoded, prefix, kind) for prefix, kind in (("v", spec.values), ("p", spec.positions))]
+    value_levels, position_levels = _levels(encoded, "v", spec.values), _levels(encoded, "p", spec.positions)
     if spec.raw:
         values = encoded.inputs["values"]
         book, slots, entries = np.zeros(0, np.float32), EMPTY, values
@@ -77,7 +77,7 @@ def form_of(encoded: Encoded) -> Form:
     if places is not None:
         grid = np.full(total, zero, entries.dtype)
         grid[places] = entries
-    return Form(book, slots, *levels, longest, scales, channels, grid)
+    return Form(book, slots, value_levels, position_levels, longest, scales, channels, grid)
 
 
 def _count(encoded: Encoded, spec: Spec) -> int:
@@ -147,7 +147,7 @@ def pieces(kind: Kind, form: Form) -> dict[str, Any]:
         return found | {"values": values}
     if len(form.slots) and slots_count <= int(form.slots[form.slots < NO_SLOT].max(initial=0)):
         raise FormatError("the update is damaged: a value has no place in the codebook")
-    zero = int(form.slots[min(np.searchsorted(form.book, 0), len(form.slots) - 1)])
+    zero = int(form.slots[min(int(np.searchsorted(form.book, 0)), len(form.slots) - 1)])
     picked = form.slots[grid]
     if real is not None:
         wide = np.full(len(real), zero, np.uint16)
@@ -181,7 +181,7 @@ def _entries(spec: Spec, attributes: dict[str, list[int]], form: Form) -> tuple[
     return positions.astype(np.uint8).reshape(-1), grid.reshape(-1), None
 
 
-def _stream(prefix: str, kind: str, values: Array, levels: Array) -> dict[str, Any]:
+def _stream(prefix: str, kind: str, values: npt.NDArray[np.uint8], levels: Array) -> dict[str, Any]:
     """Payload and lists of a stream."""
     depth, low = split_kind(kind)
     if depth == 0:
@@ -190,11 +190,11 @@ def _stream(prefix: str, kind: str, values: Array, levels: Array) -> dict[str, A
     lengths = np.repeat(np.arange(1, len(levels) + 1), levels).astype(np.uint8)
     if not 2 <= len(lengths) <= 256 or int(values.max(initial=0)) >> low >= len(lengths):
         raise FormatError("the update is damaged: a code does not fit its values")
-    payload, sizes, zeros, leaves, starts = native.huffman_encode(values >> low, lengths)
+    payload, sizes, zeros, leaves, starts = native.huffman_encode(values >> np.uint8(low), lengths)
     unused = [0] * (depth - len(sizes))
     sizes, zeros, leaves = sizes + unused, zeros + unused, leaves + unused
     if low:
-        planes, _ = native.pack(values & ((1 << low) - 1), low)
+        planes, _ = native.pack(values & np.uint8((1 << low) - 1), low)
         payload = np.concatenate([payload, planes])
         sizes = sizes + [width * streams.blocks_of(len(values)) for width in PLANES[low]]
     lists = {"sizes": sizes, "zeros": zeros, "leaves": leaves, "starts": starts}

@@ -23,7 +23,7 @@ from onnxsqueeze.ota.container import Reader
 Array = npt.NDArray[Any]
 
 PLACEHOLDER, NUMBERED = b"\x9d\xf0hole", 1 << 62  # what the number of a hole follows: in bytes, in a list
-DTYPES = {
+DTYPES: dict[int, str] = {
     TensorProto.FLOAT: "float32",
     TensorProto.FLOAT16: "float16",
     TensorProto.DOUBLE: "float64",
@@ -89,7 +89,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Layout:
-    """All holes of a model, and the items that they belong to: every hole to one item, in an order of the skeleton's."""
+    """All holes of a model, and the items that they belong to: each hole to one item."""
 
     sizes: tuple[int | None, ...]  # bytes of each hole; None: the skeleton does not say
     regions: tuple[Region, ...]  # the last holes, sorted
@@ -109,9 +109,7 @@ def layout(skeleton: Reader) -> Layout:
     every = (*sizes, *(r.nbytes for r in regions))
     found: list[Item] = []
     for scope in walk(proto):
-        for item in _items(scope, holes):
-            if holes.claim(item.places()):
-                found.append(item)
+        found.extend(item for item in _items(scope, holes) if holes.claim(item.places()))
     rest = [hole for hole in range(len(every)) if holes.claim([hole])]
     return Layout(every, tuple(regions), (*found, *(Plain("", TensorProto.UINT8, (), hole) for hole in rest)))
 

@@ -117,13 +117,17 @@ def join_external(
 
 
 def find_old(new: Sequence[Item], old: Sequence[Item]) -> list[int | None]:
-    """For each item the older one that it follows: of the same name or, failing that, of the same kind and shape."""
+    """For each item the older one that it follows, each once: of the same name or, failing that, of the same shape."""
     by_name: dict[str, int] = {}
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for number, item in enumerate(old):
         by_name.setdefault(item.name, number)
-    found = [by_name.get(item.name) if item.name else None for item in new]
-    taken = set(found)
+    found: list[int | None] = []
+    taken: set[int | None] = set()
+    for item in new:
+        named = by_name.get(item.name) if item.name else None
+        found.append(None if named in taken else named)
+        taken.add(named)
     for number, item in enumerate(old):
         if number not in taken and item.shape:
             by_shape.setdefault(item.shape, []).append(number)

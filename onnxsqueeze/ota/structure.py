@@ -14,7 +14,7 @@ from onnxsqueeze.ota import exchange, items, wire, zstd
 from onnxsqueeze.ota.bundle import Bundle
 from onnxsqueeze.ota.container import Reader, Section, Target, varint
 from onnxsqueeze.ota.exchange import NOTHING, Coder, Older
-from onnxsqueeze.ota.forms import Form, Kind, form_of, pieces
+from onnxsqueeze.ota.forms import Kind, form_of, pieces
 from onnxsqueeze.ota.items import Item, Layout, Packed, Plain
 from onnxsqueeze.ota.opened import Opened, element_type, find_old, join_external, open_bundle
 from onnxsqueeze.runtime.delta import Decoder, Encoder
@@ -74,21 +74,43 @@ def restore(old: Bundle, targets: Sequence[Target], sections: Sequence[Section])
     plan = Reader(zstd.decompress(sections[2].data, sections[2].nbytes, b""))
     raw = Reader(zstd.decompress(sections[3].data, sections[3].nbytes, old.joined() if sections[3].nbytes else b""))
     found = items.layout(Reader(skeleton))
-    if sum(size or 0 for size in found.sizes) > sum(target.nbytes for target in targets):
+    room = sum(target.nbytes for target in targets)
+    if min(map(_known, found.sizes), default=0) < 0 or sum(map(_known, found.sizes)) > room:
         raise FormatError("the update is damaged: its tensors do not fit into its files")
     decoder = Decoder(bytes(sections[4].data), bytes(sections[5].data))
-    contents: list[bytes | memoryview] = [b""] * len(found.sizes)
-    names = _names(before.layout.items)
-    for item in found.items:
-        step = _read_step(plan, names.get(item.name), len(before.layout.items))
-        for hole, data in zip(item.places(), _contents(step, item, found, before, raw, decoder), strict=True):
-            contents[hole] = data
+    contents = _fill(found, before, plan, raw, decoder, room)
     decoder.end()
+    if plan.left or raw.left:
+        raise FormatError("the update is damaged: a section holds more than is used")
     pending = iter(contents)
     model = wire.assemble(Reader(skeleton), lambda field, nbytes: next(pending))
     regions = contents[len(contents) - len(found.regions) :]
     others = [(target.name, target.nbytes) for target in targets[1:]]
     return [model, *join_external(others, regions, found, Reader(fillers))]
+
+
+def _known(size: int | None) -> int:
+    return 0 if size is None else size
+
+
+def _fill(
+    found: Layout, before: Opened, plan: Reader, raw: Reader, decoder: Decoder, room: int
+) -> list[bytes | memoryview]:
+    """The contents of all holes, together at most ``room`` bytes; raises FormatError."""
+    contents: list[bytes | memoryview] = [b""] * len(found.sizes)
+    names, followed = _names(before.layout.items), set[int | None]()
+    for item in found.items:
+        step = _read_step(plan, names.get(item.name), len(before.layout.items))
+        if step.mode == DELTA and step.old in followed:  # each costs the time that the old one takes
+            raise FormatError("the update is damaged: two items follow the same one")
+        if step.mode == DELTA:
+            followed.add(step.old)
+        for hole, data in zip(item.places(), _contents(step, item, found, before, raw, decoder), strict=True):
+            room -= len(data)
+            if found.sizes[hole] not in (None, len(data)) or room < 0:
+                raise FormatError("the update is damaged: a tensor does not have the size of its contents")
+            contents[hole] = data
+    return contents
 
 
 def older(before: Opened, number: int) -> Older:

@@ -53,7 +53,7 @@ class Parts:
 
 def dissect(data: memoryview) -> Parts:
     """Takes a model file apart; raises Irregular where ``assemble`` would not give the same bytes."""
-    out, holes = bytearray(), []
+    out, holes = bytearray(), list[Hole]()
     try:
         _dissect(Reader(data), "model", 0, out, holes)
     except FormatError:

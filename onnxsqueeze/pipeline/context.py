@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from onnxsqueeze.model import Model
-    from onnxsqueeze.pipeline.base import Base
+    from onnxsqueeze.pipeline.previous import Previous
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -54,7 +54,7 @@ class Context:
     jobs: int = 1
     following: tuple[str, ...] = ()
     notes: Callable[[str], None] = lambda text: None  # receives one line for each thing skipped, with the reason
-    base: Base | None = None  # the previous version, of which to keep what costs no fidelity
+    previous: Previous | None = None  # the previous version, of which to keep what costs no fidelity
 
     def each(
         self, stage: str, work: Callable[[Item], Result], items: Iterable[Item], name: Callable[[Item], str]

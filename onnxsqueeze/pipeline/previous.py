@@ -28,13 +28,13 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Base:
+class Previous:
     """The packed weights of the previous version, by name."""
 
     weights: Mapping[str, Encoded]
 
     @staticmethod
-    def load(path: str | os.PathLike[str]) -> Base:
+    def load(path: str | os.PathLike[str]) -> Previous:
         """Reads a compressed model; raises SqueezeError where it is none."""
         from onnxsqueeze.model import Model
 
@@ -44,7 +44,7 @@ class Base:
         if not model.is_packed:
             raise ModelError(f"'{path}' holds no packed weights; give the compressed model that is installed")
         check_version(model)
-        return Base(_packed(model))
+        return Previous(_packed(model))
 
     def values(self, weight: Weight) -> Array | None:
         """The old weight of the same name, shape and type, dense; None where there is none."""
