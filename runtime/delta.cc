@@ -277,6 +277,7 @@ int osq_delta_decoder(const uint8_t* coded, size_t coded_bytes, const uint8_t* p
 int osq_delta_code(osq_delta* delta, void* values, const void* old, size_t count, size_t width, int type) {
   if (delta == nullptr || width < 1 || (count > 0 && (values == nullptr || old == nullptr)))
     return OSQ_BAD_ARGUMENT;
+  width = std::min(width, std::max<size_t>(count, 1));
   return Guard([&]() -> int {
     if (delta->encoder) return CodeArray(delta->encoder.get(), values, old, count, width, type);
     if (const int status = CodeArray(delta->decoder.get(), values, old, count, width, type)) return status;
@@ -286,7 +287,10 @@ int osq_delta_code(osq_delta* delta, void* values, const void* old, size_t count
 
 int osq_delta_end(osq_delta* delta, size_t* coded_bytes, size_t* plain_bytes) {
   if (delta == nullptr) return OSQ_BAD_ARGUMENT;
-  if (delta->decoder) return delta->decoder->coder().finished() ? OSQ_OK : OSQ_DELTA_LONG;
+  if (delta->decoder) {
+    const BitDecoder& coder = delta->decoder->coder();
+    return coder.exhausted() ? OSQ_DELTA_SHORT : coder.finished() ? OSQ_OK : OSQ_DELTA_LONG;
+  }
   if (coded_bytes == nullptr || plain_bytes == nullptr) return OSQ_BAD_ARGUMENT;
   return Guard([&]() -> int {
     BitCoder& coder = delta->encoder->coder();

@@ -89,11 +89,14 @@ class Mixer {
 
   OSQ_INLINE void Learn(const int* logits, int bit, int rate) {
     const int64_t error = ((bit << 16) - bit - probability_) * rate;
-    for (int i = 0; i < kInputs; ++i)
-      (*set_)[i] += static_cast<int32_t>((logits[i] * error + (1 << 19)) >> 20);
+    for (int i = 0; i < kInputs; ++i) {
+      const int64_t weight = (*set_)[i] + ((logits[i] * error + (1 << 19)) >> 20);
+      (*set_)[i] = static_cast<int32_t>(std::clamp<int64_t>(weight, -kHeaviest, kHeaviest));
+    }
   }
 
  private:
+  static constexpr int64_t kHeaviest = 1 << 24;
   std::vector<std::array<int32_t, kInputs>> weights_;
   std::array<int32_t, kInputs>* set_ = nullptr;
   int probability_ = 0;

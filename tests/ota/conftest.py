@@ -1,0 +1,35 @@
+"""A real model, the next version of it, and both compressed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import pytest
+from pairs import LENET, compressed, retrained, saved
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Two versions of a model."""
+
+    old_dense: Path
+    new_dense: Path
+    old: Path
+    new: Path
+    kept: Path  # the new one, compressed with the old one's codebooks
+
+
+@pytest.fixture(scope="session")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> Versions:
+    folder = tmp_path_factory.mktemp("versions")
+    new = saved(retrained(onnx.load(LENET)), folder / "new_dense.onnx")
+    old = compressed(LENET, folder / "old.onnx")
+    return Versions(
+        LENET,
+        new,
+        old,
+        compressed(new, folder / "new.onnx"),
+        compressed(new, folder / "kept.onnx", base=old),
+    )
