@@ -225,7 +225,8 @@ OSQ_API int osq_delta_end(osq_delta* delta, size_t* coded_bytes, size_t* plain_b
 // Copies what was written.
 OSQ_API int osq_delta_take(const osq_delta* delta, uint8_t* coded, uint8_t* plain);
 
-OSQ_API void osq_delta_free(osq_delta* delta);
+// Null is fine.
+OSQ_API int osq_delta_free(osq_delta* delta);
 
 #ifdef __cplusplus
 }

@@ -311,4 +311,7 @@ int osq_delta_take(const osq_delta* delta, uint8_t* coded, uint8_t* plain) {
   return OSQ_OK;
 }
 
-void osq_delta_free(osq_delta* delta) { delete delta; }
+int osq_delta_free(osq_delta* delta) {
+  delete delta;
+  return OSQ_OK;
+}

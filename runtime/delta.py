@@ -23,7 +23,7 @@ class _Delta:
         native.call(f"osq_delta_{kind}", *arguments, ctypes.byref(self._handle))
 
     def __del__(self) -> None:
-        native.free_delta(self._handle)
+        native.call("osq_delta_free", self._handle)
 
     def _code(self, values: Array, old: Array, width: int) -> None:
         if values.dtype != old.dtype or values.size != old.size:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxsqueeze.errors import FormatError, RuntimeUnavailable
+from onnxsqueeze.runtime.signatures import SIGNATURES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,36 +29,7 @@ FILE_NAMES = ("libonnxsqueeze.so", "libonnxsqueeze.dylib")
 PART_ELEMENTS = 1 << 18  # worth a thread
 ONNX_TYPES = {"float32": 1, "float16": 10, "float64": 11}
 
-_pointer, _size, _int, _float = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_double
-_SIGNATURES: dict[str, tuple[Any, ...]] = {
-    "osq_pack": (_pointer, _size, _int, _pointer, _size),
-    "osq_unpack": (_pointer, _size, _pointer, _size, _int, _size, _pointer),
-    "osq_count_bytes": (_pointer, _size, _size, _pointer),
-    "osq_huffman_sizes": (_pointer, _size, _pointer, _size, _pointer),
-    "osq_huffman_encode": (
-        *(_pointer, _size, _pointer, _size, _pointer, _size),
-        *(_pointer, _size, _pointer, _pointer, _pointer),
-    ),
-    "osq_huffman_decode": (_pointer, _size, _int, _pointer),
-    "osq_lookup": (_pointer, _size, _pointer, _size, _pointer, _int, _pointer),
-    "osq_rescale": (_pointer, _size, _pointer, _int, _pointer),
-    "osq_scatter_gaps": (_pointer, _pointer, _size, _size, _size, _pointer),
-    "osq_scatter_nm": (_pointer, _pointer, _size, _size, _size, _size, _pointer),
-    "osq_assign": (_pointer, _size, _pointer, _size, _int, _pointer),
-    "osq_histogram": (_pointer, _size, _float, _float, _size, _int, _pointer, _pointer),
-    "osq_get_stats": (_pointer, _size, _pointer),
-    "osq_open_node": (_pointer, _pointer, _pointer),
-    "osq_decode_node": (_pointer, _int, _int, _size, _pointer),
-    "osq_runs_packed": (
-        *(_pointer, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64),
-        *(ctypes.c_char_p, ctypes.c_char_p, _pointer),
-    ),
-    "osq_delta_encoder": (_pointer,),
-    "osq_delta_decoder": (_pointer, _size, _pointer, _size, _pointer),
-    "osq_delta_code": (_pointer, _pointer, _pointer, _size, _size, _int),
-    "osq_delta_end": (_pointer, _pointer, _pointer),
-    "osq_delta_take": (_pointer, _pointer, _pointer),
-}
+_pointer, _size, _int = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
 
 
 def library_path() -> Path:
@@ -81,8 +53,7 @@ def _library() -> ctypes.CDLL:
         library = ctypes.CDLL(str(path))
         library.osq_error.argtypes, library.osq_error.restype = (_int,), ctypes.c_char_p
         library.osq_isa.argtypes, library.osq_isa.restype = (), ctypes.c_char_p
-        library.osq_delta_free.argtypes, library.osq_delta_free.restype = (_pointer,), None
-        for name, arguments in _SIGNATURES.items():
+        for name, arguments in SIGNATURES.items():
             function = getattr(library, name)
             function.argtypes, function.restype = arguments, _int
     except (OSError, AttributeError) as error:
@@ -95,11 +66,6 @@ def call(name: str, *arguments: Any) -> None:
     status = getattr(_library(), name)(*arguments)
     if status != 0:
         raise FormatError(_library().osq_error(status).decode())
-
-
-def free_delta(handle: Any) -> None:
-    """Frees what ``osq_delta_encoder`` or ``osq_delta_decoder`` made; null is fine."""
-    _library().osq_delta_free(handle)
 
 
 def isa() -> str:
