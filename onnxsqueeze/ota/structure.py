@@ -86,7 +86,11 @@ def restore(old: Bundle, targets: Sequence[Target], sections: Sequence[Section])
     model = wire.assemble(Reader(skeleton), lambda field, nbytes: next(pending))
     regions = contents[len(contents) - len(found.regions) :]
     others = [(target.name, target.nbytes) for target in targets[1:]]
-    return [model, *join_external(others, regions, found, Reader(fillers))]
+    filler = Reader(fillers)
+    files = [model, *join_external(others, regions, found, filler)]
+    if filler.left:
+        raise FormatError("the update is damaged: bytes belong to no file")
+    return files
 
 
 def _known(size: int | None) -> int:
