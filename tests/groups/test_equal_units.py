@@ -1,4 +1,4 @@
-"""In graphs of all operators, merging units that are equal changes nothing: what groups say of flows and readers holds."""
+"""In graphs of all operators, merging equal units changes nothing: what groups say of flows and readers holds."""
 
 from __future__ import annotations
 
