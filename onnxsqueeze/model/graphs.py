@@ -19,6 +19,7 @@ class Scope:
     path: str  # "" for the main graph, else e.g. "then_branch of If_7"
     parent: Scope | None
     names: set[str]
+    owner: NodeProto | None = None  # the node that a subgraph belongs to
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,15 +105,15 @@ def walk(model: ModelProto) -> list[Scope]:
     """All graphs of the model (not those in functions): each before its subgraphs, in node order."""
     scopes: list[Scope] = []
 
-    def visit(graph: GraphProto, path: str, parent: Scope | None) -> None:
-        scope = Scope(len(scopes), graph, path, parent, defined(graph))
+    def visit(graph: GraphProto, path: str, parent: Scope | None, owner: NodeProto | None) -> None:
+        scope = Scope(len(scopes), graph, path, parent, defined(graph), owner)
         scopes.append(scope)
         for node in graph.node:
             for name, body in bodies(node):
                 inner = f"{name} of {label(node)}"
-                visit(body, f"{path}/{inner}" if path else inner, scope)
+                visit(body, f"{path}/{inner}" if path else inner, scope, node)
 
-    visit(model.graph, "", None)
+    visit(model.graph, "", None, None)
     return scopes
 
 

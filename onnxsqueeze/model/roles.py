@@ -20,6 +20,14 @@ Axes = tuple[int | None, ...]  # for each axis of a derived value: the axis of t
 
 
 @dataclass(frozen=True)
+class Move:
+    """A node that only moves values: the order of axes of a Transpose, or the new shape of a Reshape and its like."""
+
+    order: tuple[int, ...] | None
+    shape: Shape
+
+
+@dataclass(frozen=True)
 class Role:
     """How one node input treats a weight; the axes are those of the value that the node sees."""
 
@@ -35,6 +43,7 @@ class Reach:
 
     site: Site
     axes: Axes
+    moves: tuple[Move, ...] = ()  # from the constant to what the node sees
 
 
 def attribute(node: NodeProto, name: str, default: object) -> object:
@@ -106,35 +115,36 @@ def is_quantized(site: Site) -> bool:
 
 def reach(edges: Edges, key: Key, shape: Shape) -> list[Reach]:
     """All node inputs that a constant feeds, in graph order."""
-    return list(_reach(edges, key, shape, tuple(range(len(shape))), 0))
+    return list(_reach(edges, key, shape, tuple(range(len(shape))), ()))
 
 
-def _reach(edges: Edges, key: Key, shape: Shape, axes: Axes, depth: int) -> Iterator[Reach]:
+def _reach(edges: Edges, key: Key, shape: Shape, axes: Axes, moves: tuple[Move, ...]) -> Iterator[Reach]:
     for site in edges.users.get(key, ()):
         step = _step(edges, site, shape, axes) if site.input == 0 and domain(site.node) == "" else None
-        if step is None or depth > 16 or not site.node.output:
-            yield Reach(site, axes)
+        if step is None or len(moves) > 16 or not site.node.output:
+            yield Reach(site, axes, moves)
             continue
         behind = edges.key(site.scope, site.node.output[0])
         if behind is not None and edges.users.get(behind):
-            yield from _reach(edges, behind, *step, depth + 1)
+            move, axes_behind = step
+            yield from _reach(edges, behind, move.shape, axes_behind, (*moves, move))
         else:
-            yield Reach(site, axes)
+            yield Reach(site, axes, moves)
 
 
-def _step(edges: Edges, site: Site, shape: Shape, axes: Axes) -> tuple[Shape, Axes] | None:
-    """Shape and axes behind a node that only moves values; None for any other node."""
+def _step(edges: Edges, site: Site, shape: Shape, axes: Axes) -> tuple[Move, Axes] | None:
+    """How a node that only moves values does it, and the axes behind it; None for any other node."""
     node = site.node
     if node.op_type in SAME:
-        return shape, axes
+        return Move(None, shape), axes
     if node.op_type == "Transpose":
         order = attribute(node, "perm", None) or list(range(len(shape)))[::-1]
         if not isinstance(order, list) or sorted(order) != list(range(len(shape))):
             return None
-        return tuple(shape[i] for i in order), tuple(axes[i] for i in order)
+        return Move(tuple(order), tuple(shape[i] for i in order)), tuple(axes[i] for i in order)
     if node.op_type in RESHAPED:
         target = _target(edges, site, shape)
-        return None if target is None else (target, _regroup(shape, axes, target))
+        return None if target is None else (Move(None, target), _regroup(shape, axes, target))
     return None
 
 

@@ -1,0 +1,199 @@
+"""How far outputs have moved: decisions that changed, or variance left unexplained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxsqueeze.calibration.outputs import MOST_CLASSES, is_distribution
+
+Array = npt.NDArray[Any]
+
+WINDOW = 32  # decisions of similar margin, on either side, whose changes are taken for one another's
+FAINTEST = 1e-30
+
+
+@dataclass(frozen=True)
+class OutputLoss:
+    """One output over all samples.
+
+    ``measured``: the share of decisions that changed, or of the variance that is unexplained. ``expected``: for
+    decisions, the share that changes of the kind seen would turn over if each met every decision of similar margin; it
+    tells two models apart where the measured share is in steps. ``shift``: the square by which margins moved over that
+    of the margins, or the unexplained variance: it adds up over small changes.
+    """
+
+    output: str
+    kind: str  # "decisions", "variance" or "score"
+    count: int
+    measured: float
+    expected: float
+    shift: float
+
+    @property
+    def value(self) -> float:
+        """What a bound on the loss is held against."""
+        return max(self.measured, self.expected)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """All outputs."""
+
+    outputs: tuple[OutputLoss, ...]
+
+    @property
+    def value(self) -> float:
+        """The worst output's, measured or expected."""
+        return max((o.value for o in self.outputs), default=0.0)
+
+    @property
+    def measured(self) -> float:
+        """The worst output's, as measured."""
+        return max((o.measured for o in self.outputs), default=0.0)
+
+    @property
+    def shift(self) -> float:
+        """Sum over the outputs."""
+        return sum(o.shift for o in self.outputs)
+
+
+@dataclass(eq=False)
+class _Decisions:
+    """Original decisions: winning classes, and how far they are ahead (log probabilities or logits)."""
+
+    axis: int
+    logs: bool
+    classes: list[Array] = field(default_factory=list)
+    margins: list[Array] = field(default_factory=list)
+
+    def add(self, values: Array) -> None:
+        scores = self._scores(values)
+        best = scores.argmax(axis=-1)
+        self.classes.append(best)
+        self.margins.append(_margin(scores, best))
+
+    def compare(self, name: str, runs: Sequence[Array]) -> OutputLoss:
+        changed, moves = [], []
+        for values, best, margin in zip(runs, self.classes, self.margins, strict=True):
+            scores = self._scores(values)
+            if scores.shape[:-1] != best.shape:
+                return OutputLoss(name, "decisions", 0, 1.0, 1.0, 1.0)
+            changed.append((scores.argmax(axis=-1) != best).reshape(-1))
+            moves.append((_margin(scores, best) - margin).reshape(-1))
+        margins, moved = np.concatenate([m.reshape(-1) for m in self.margins]), np.concatenate(moves)
+        share = float(np.concatenate(changed).mean()) if len(moved) else 0.0
+        return OutputLoss(name, "decisions", len(moved), share, _turned(margins, moved), _erosion(margins, moved))
+
+    def _scores(self, values: Array) -> Array:
+        """[..., classes], where differences mean the same everywhere; what is not finite loses."""
+        scores = np.moveaxis(values.astype(np.float32), self.axis, -1)
+        if self.logs:
+            scores = np.log(np.maximum(scores, FAINTEST))
+        return np.nan_to_num(scores, nan=-FAR, posinf=-FAR, neginf=-FAR)
+
+
+FAR = 1e9
+
+
+def _margin(scores: Array, best: Array) -> Array:
+    """How far the class ``best`` is ahead of the next one."""
+    own = np.take_along_axis(scores, best[..., None], axis=-1)[..., 0]
+    others = scores.copy()
+    np.put_along_axis(others, best[..., None], -np.inf, axis=-1)
+    margin: Array = (own - others.max(axis=-1)).astype(np.float64)
+    return margin
+
+
+def _turned(margins: Array, moves: Array) -> float:
+    """Share of decisions that turn where every move meets the ``2 * WINDOW + 1`` decisions of nearest margin."""
+    order = np.argsort(margins, kind="stable")
+    margins, moves = margins[order], moves[order]
+    window = min(WINDOW, len(margins) - 1)
+    turned = np.zeros(len(margins))
+    met = np.zeros(len(margins))
+    for offset in range(-window, window + 1):
+        low, high = max(0, -offset), min(len(margins), len(margins) - offset)
+        turned[low:high] += margins[low:high] + moves[low + offset : high + offset] < 0
+        met[low:high] += 1
+    return float((turned / np.maximum(met, 1)).mean()) if len(margins) else 0.0
+
+
+def _erosion(margins: Array, moves: Array) -> float:
+    """Mean square of the moves over that of the margins; close decisions count more than safe ones."""
+    if not len(margins):
+        return 0.0
+    typical = max(float(np.quantile(margins, 0.25)), FAINTEST)
+    weights = 1 / (1 + np.square(np.minimum(margins, FAR) / typical))
+    moved = float((weights * np.square(np.clip(moves, -FAR, FAR))).sum())
+    return moved / max(float((weights * np.square(margins)).sum()), FAINTEST)
+
+
+@dataclass(eq=False)
+class _Values:
+    """Original values."""
+
+    runs: list[Array] = field(default_factory=list)
+
+    def add(self, values: Array) -> None:
+        self.runs.append(values)
+
+    def compare(self, name: str, runs: Sequence[Array]) -> OutputLoss:
+        count = sum(run.size for run in self.runs)
+        total = sum(float(np.nansum(_finite(run))) for run in self.runs)
+        error = spread = 0.0
+        for now, original in zip(runs, self.runs, strict=True):
+            if now.shape != original.shape:
+                return OutputLoss(name, "variance", 0, 1.0, 1.0, 1.0)
+            first = _finite(original)
+            second = np.where(np.isfinite(first), now.astype(np.float64), np.nan)
+            error += float(np.nansum(np.square(np.where(np.isfinite(second), second, FAR) - first)))
+            spread += float(np.nansum(np.square(first - total / max(count, 1))))
+        unexplained = error / spread if spread > 0 else float(error > 0)
+        return OutputLoss(name, "variance", count, unexplained, unexplained, unexplained)
+
+
+def _finite(values: Array) -> Array:
+    """Float64, what is not finite as NaN."""
+    wide = values.astype(np.float64)
+    return np.where(np.isfinite(wide), wide, np.nan)
+
+
+class Reference:
+    """What the original model gives on some samples."""
+
+    def __init__(self, outputs: Sequence[str], axes: Mapping[str, int], runs: Iterable[Sequence[Array]]) -> None:
+        """``runs``: for each sample its outputs, in the order of ``outputs``; ``axes``: class axes that are known."""
+        self._kept: dict[str, _Decisions | _Values] = {}
+        self._places = list(outputs)
+        for run in runs:
+            for name, values in zip(outputs, run, strict=True):
+                if np.issubdtype(values.dtype, np.floating) and values.size:
+                    if name not in self._kept:
+                        self._kept[name] = _kind(values, axes.get(name))
+                    self._kept[name].add(values)
+
+    def compare(self, runs: Sequence[Sequence[Array]]) -> Loss:
+        """The loss of a model that gives these outputs on the same samples."""
+        return Loss(
+            tuple(
+                kept.compare(name, [run[self._places.index(name)] for run in runs]) for name, kept in self._kept.items()
+            )
+        )
+
+
+def _kind(values: Array, axis: int | None) -> _Decisions | _Values:
+    distribution = is_distribution([np.moveaxis(values, axis, -1) if _fits(values, axis) else values])
+    if axis is None and distribution:
+        axis = -1
+    if axis is None or not _fits(values, axis) or not 2 <= values.shape[axis] <= MOST_CLASSES:
+        return _Values()
+    return _Decisions(axis, distribution)
+
+
+def _fits(values: Array, axis: int | None) -> bool:
+    return axis is not None and -values.ndim <= axis < values.ndim

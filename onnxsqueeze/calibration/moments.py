@@ -1,0 +1,177 @@
+"""Second moments of what flows into a weight: E[x xᵀ] over all rows x that it is multiplied with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxsqueeze.calibration.matrices import Reading, transposed
+from onnxsqueeze.model import roles
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+Array = npt.NDArray[Any]
+
+LARGEST = 6144  # side of a matrix that is kept whole; wider ones are kept as blocks along the diagonal
+ROWS = 4096  # of one sample that are looked at, evenly spread
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What is known of the inputs of one weight, itself seen as [groups, outputs, inputs].
+
+    For a table that is picked from by row there are no matrices, but how often each row was picked.
+    """
+
+    matrices: Array  # float32 [groups or 1, blocks, inputs / blocks, inputs / blocks]: E[x xᵀ]; empty for a table
+    means: Array  # float32 [groups or 1, inputs]: E[x]
+    frequencies: Array  # float32 [rows of a table]: picks over all picks; empty for other weights
+    rows: int
+
+    @property
+    def diagonal(self) -> Array:
+        """E[x²]: [groups or 1, inputs]."""
+        found = np.einsum("gbii->gbi", self.matrices)
+        return found.reshape(len(found), -1)
+
+
+@dataclass(eq=False)
+class Gathering:
+    """Adds up moments over samples."""
+
+    reading: Reading
+    _sums: Array = field(default_factory=lambda: np.zeros(0, np.float32))
+    _totals: Array = field(default_factory=lambda: np.zeros(0, np.float32))
+    _rows: int = 0
+
+    def add(self, value: Array, reading: Reading) -> None:
+        """Takes in the value of one sample; an empty one (a branch that did not run) counts nothing."""
+        if value.size == 0:
+            return
+        if reading.kind == "rows":
+            self._count(value)
+            return
+        inputs = rows_of(value, reading)  # [groups, rows, inputs]
+        if inputs is None or not inputs.size or not np.isfinite(inputs).all():
+            return
+        groups, count, width = inputs.shape
+        blocks = block_count(width)
+        if not self._rows:
+            self._sums = np.zeros((groups, blocks, width // blocks, width // blocks), np.float32)
+            self._totals = np.zeros((groups, width), np.float64)
+        if (groups, width) != self._totals.shape:
+            return
+        for group, block in np.ndindex(groups, blocks):
+            part = inputs[group, :, block * (width // blocks) : (block + 1) * (width // blocks)]
+            self._sums[group, block] += part.T @ part
+        self._totals += inputs.sum(axis=1, dtype=np.float64)
+        self._rows += count
+
+    def _count(self, value: Array) -> None:
+        length = self.reading.seen[0]
+        rows = value.reshape(-1).astype(np.int64)
+        picked = np.bincount(np.where(rows < 0, rows + length, rows).clip(0, length - 1), minlength=length)
+        self._totals = picked if not self._rows else self._totals + picked
+        self._rows += rows.size
+
+    def done(self) -> Moments | None:
+        """The moments; None where no sample reached the weight."""
+        if not self._rows:
+            return None
+        none = np.zeros(0, np.float32)
+        if self.reading.kind == "rows":
+            return Moments(none, none, (self._totals / self._rows).astype(np.float32), self._rows)
+        means = (self._totals / self._rows).astype(np.float32)
+        return Moments(self._sums / np.float32(self._rows), means, none, self._rows)
+
+
+def block_count(width: int) -> int:
+    """Blocks that a matrix of this side is kept in."""
+    least = -(-width // LARGEST)
+    return next(count for count in range(least, width + 1) if width % count == 0)
+
+
+def rows_of(value: Array, reading: Reading) -> Array | None:
+    """The rows that the weight is multiplied with, float32 [groups or 1, rows, inputs]; None where shapes mislead."""
+    value = value.astype(np.float32, copy=False)
+    if reading.kind == "conv":
+        return _patches(value, reading)
+    if reading.kind == "conv_transpose":
+        split = value.reshape(len(value), reading.groups, -1, int(np.prod(value.shape[2:])))
+        return _spread(split.transpose(1, 0, 3, 2).reshape(reading.groups, -1, split.shape[2]))
+    if reading.kind == "recurrent":
+        return _spread(value.reshape(1, -1, value.shape[-1]))
+    if reading.kind == "state":
+        axis = 2 if roles.integer(reading.node, "layout", 0) else 1
+        moved = np.moveaxis(value, axis, 0)
+        return _spread(moved.reshape(len(moved), -1, value.shape[-1]))
+    position = 0 if reading.kind == "product" else 1
+    if value.ndim < 2:
+        value = value.reshape(1, -1) if reading.kind == "product" else value.reshape(-1, 1)
+    if transposed(reading.node, position) == (reading.kind == "product"):
+        value = np.swapaxes(value, -1, -2)
+    batches = reading.seen[:-2]
+    if int(np.prod(batches)) == 1:
+        return _spread(value.reshape(1, -1, value.shape[-1]))
+    if value.shape[-2 - len(batches) : -2] != batches:
+        return None
+    moved = np.moveaxis(value, range(-2 - len(batches), -2), range(len(batches)))
+    return _spread(moved.reshape(int(np.prod(batches)), -1, value.shape[-1]))
+
+
+def _spread(rows: Array, most: int = ROWS) -> Array:
+    """At most so many rows, evenly spread: [groups, rows, inputs]."""
+    step = -(-rows.shape[1] // most)
+    return rows if step <= 1 else rows[:, ::step]
+
+
+def _patches(value: Array, reading: Reading) -> Array | None:
+    """What a convolution sees at each of its positions (im2col)."""
+    kernel, node = reading.seen[2:], reading.node
+    if value.ndim != len(kernel) + 2:
+        return None
+    strides, dilations = _ints(node, "strides", [1] * len(kernel)), _ints(node, "dilations", [1] * len(kernel))
+    pads = _pads(node, value.shape[2:], kernel, strides, dilations)
+    padded = np.pad(value, [(0, 0), (0, 0), *pads])
+    reach = [dilation * (size - 1) + 1 for dilation, size in zip(dilations, kernel, strict=True)]
+    places = [range(0, n - r + 1, s) for n, r, s in zip(padded.shape[2:], reach, strides, strict=True)]
+    shape = (len(value), *(len(p) for p in places))
+    total = int(np.prod(shape))
+    if not total:
+        return None
+    step = -(-total // ROWS)
+    picked = np.unravel_index(np.arange(0, total, step), shape)
+    starts = [picked[1 + axis] * strides[axis] for axis in range(len(kernel))]
+    columns = []
+    for offset in np.ndindex(*kernel):
+        at = tuple(start + dilations[axis] * offset[axis] for axis, start in enumerate(starts))
+        columns.append(padded[(picked[0], slice(None), *at)])  # [rows, channels]
+    patches = np.stack(columns, axis=-1)  # [rows, channels, kernel]
+    grouped = patches.reshape(len(patches), reading.groups, -1)
+    return np.ascontiguousarray(grouped.transpose(1, 0, 2))
+
+
+def _pads(
+    node: NodeProto, sizes: tuple[int, ...], kernel: tuple[int, ...], strides: list[int], dilations: list[int]
+) -> list[tuple[int, int]]:
+    """Zeros before and after each axis."""
+    auto = roles.attribute(node, "auto_pad", b"NOTSET")
+    if auto in (b"NOTSET", b""):
+        given = _ints(node, "pads", [0] * (2 * len(kernel)))
+        return [(given[i], given[i + len(kernel)]) for i in range(len(kernel))]
+    pads = []
+    for size, k, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
+        wanted = max(0, (-(-size // stride) - 1) * stride + dilation * (k - 1) + 1 - size)
+        wanted = 0 if auto == b"VALID" else wanted
+        less, more = wanted // 2, wanted - wanted // 2
+        pads.append((more, less) if auto == b"SAME_LOWER" else (less, more))
+    return pads
+
+
+def _ints(node: NodeProto, name: str, default: list[int]) -> list[int]:
+    found = roles.attribute(node, name, default)
+    return [int(v) for v in found] if isinstance(found, list) else default
