@@ -17,7 +17,10 @@ from onnxsqueeze.pipeline.staging import check_distinct, check_output, data_file
 if TYPE_CHECKING:
     import onnx
 
+    from onnxsqueeze.budget import Budget
+    from onnxsqueeze.calibration.samples import Samples
     from onnxsqueeze.model import Model
+    from onnxsqueeze.passes.allocation import Account
     from onnxsqueeze.pipeline.lower import Packed
     from onnxsqueeze.pipeline.previous import Previous
     from onnxsqueeze.pipeline.run import Step
@@ -40,6 +43,7 @@ class Result:
     weights: tuple[Packed, ...]
     verification: Verification | None  # None: outputs could not be compared, and a note says why and what was instead
     notes: tuple[str, ...]
+    account: Account | None  # of what was measured on calibration samples, where a pass did
     copied: bool  # nothing could be saved: the output is the input
     seconds: float
 
@@ -55,6 +59,8 @@ def compress(
     passes: str | None = None,
     *,
     inputs: str | os.PathLike[str] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    calibration: str | os.PathLike[str] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    budget: Budget | None = None,
     seed: int = 0,
     jobs: int | None = None,
     inline: bool = False,
@@ -73,7 +79,11 @@ def compress(
         model: path of an ONNX file, ``zoo:NAME``, or a ModelProto; never changed.
         output: where the compressed model goes; None measures without writing.
         passes: pipeline text such as ``prune,share{bits=5},huffman``; None for the safe pipeline.
-        inputs: ``.npz`` file, or one or more feeds (name to array), to verify on; None: made from the signature.
+        inputs: ``.npz`` file, or one or more feeds (name to array), to verify on; None: the calibration samples
+            that no pass saw, or else some made from the signature.
+        calibration: samples for passes that look at what flows through the model: a ``.npz`` file, a folder,
+            ``module:function``, or feeds of one sample each; every fourth is held out.
+        budget: what the output may lose or take at most; it chooses the passes.
         seed: of everything that is drawn.
         jobs: worker threads; None for one a core.
         inline: writes the decode functions' bodies into the graph, for engines without model-local functions.
@@ -87,9 +97,12 @@ def compress(
     Raises:
         SqueezeError: one sentence that names the offender; no file is written or changed then.
     """
+    from onnxsqueeze.verify import given
+
     started = time.perf_counter()
-    _check_types(model, output, passes, inputs)
-    pipeline = _pipeline(passes)
+    _check_types(model, output, passes, inputs, calibration)
+    if budget is not None and passes is not None:
+        raise PipelineError("a budget chooses the passes; leave one of them out, or write allocate into the pipeline")
     for name, value, least in (("seed", seed, 0), ("jobs", jobs, 1)):
         if value is not None and (not isinstance(value, int) or value < least):
             raise PipelineError(f"{name} must be at least {least} and whole, not {value!r}")
@@ -99,10 +112,16 @@ def compress(
     source = None if hasattr(model, "graph") else resolve(model)
     if target is not None and source is not None:
         check_distinct(target, *_files(source))
-    feeds = _feeds(inputs)
+    feeds = given.inputs(inputs)
     context = Context(seed, None, progress or Silent(), jobs or os.cpu_count() or 1, previous=_previous(ota_base))
     with staging(target) as folder, writing(target):
-        result = _run(source or _saved(model, folder), target, folder, pipeline, context, feeds, inline)
+        path = source or _saved(model, folder)
+        pipeline = _pipeline(passes if budget is None else budget.passes(_size(path)))
+        samples = _samples(calibration, path, pipeline, context)
+        if samples is not None:
+            context = replace(context, calibration=samples.steering, held_out=samples.held_out)
+            feeds = feeds if inputs is not None else (samples.held_out, samples.told)
+        result = _run(path, target, folder, pipeline, context, feeds, inline, budget)
     name = str(model) if source else "model in memory"
     return replace(result, source=name, seconds=time.perf_counter() - started)
 
@@ -115,21 +134,26 @@ def _run(
     context: Context,
     feeds: tuple[Sequence[Mapping[str, Any]] | None, str],
     inline: bool,
+    budget: Budget | None,
 ) -> Result:
     """Everything that happens in the folder of drafts, up to the output in its place."""
     notes: list[str] = []
+    accounts: list[Account] = []
     _check_feeds(source, *feeds)
-    job = _Job(source, folder, target, replace(context, notes=notes.append))
+    job = _Job(source, folder, target, replace(context, notes=notes.append, accounts=accounts.append))
     steps, weights = job.draft(pipeline, inline)
     copied = _size(job.path) >= _size(source)
     if copied:
         weights = job.copy(weights)
     verification = job.verify(*feeds)
     before, after = _size(source), _size(job.path)
+    if budget is not None:
+        budget.confirm(before, after)
     if target is not None:
         put(job.path, target)
     text, output, told = _text(pipeline), str(target) if target else None, tuple(dict.fromkeys(notes))
-    return Result("", output, text, before, after, tuple(steps), tuple(weights), verification, told, copied, 0)
+    account = accounts[-1] if accounts else None
+    return Result("", output, text, before, after, tuple(steps), tuple(weights), verification, told, account, copied, 0)
 
 
 def _previous(path: str | os.PathLike[str] | None) -> Previous | None:
@@ -249,7 +273,7 @@ class _Job:
         self.context.notes(f"{reason}; so outputs were not compared, but {what}, and onnx.checker accepts the file")
 
 
-def _check_types(model: Any, output: Any, passes: Any, inputs: Any) -> None:
+def _check_types(model: Any, output: Any, passes: Any, inputs: Any, calibration: Any) -> None:
     """Refuses arguments that cannot be what they are to be."""
     paths = (str, os.PathLike)
     if not (isinstance(model, paths) or hasattr(model, "graph")):
@@ -258,8 +282,9 @@ def _check_types(model: Any, output: Any, passes: Any, inputs: Any) -> None:
         raise ModelError(f"an output is a path, not {type(output).__name__}")
     if passes is not None and not isinstance(passes, str):
         raise PipelineError(f"passes are a text such as 'prune,share,huffman', not {type(passes).__name__}")
-    if inputs is not None and not isinstance(inputs, (*paths, Mapping, Sequence)):
-        raise ModelError(f"inputs are a path, a feed or a sequence of feeds, not {type(inputs).__name__}")
+    for name, value in (("inputs", inputs), ("calibration samples", calibration)):
+        if value is not None and not isinstance(value, (*paths, Mapping, Sequence)):
+            raise ModelError(f"{name} are a path, a feed or a sequence of feeds, not {type(value).__name__}")
 
 
 def _pipeline(passes: str | None) -> tuple[Any, ...]:
@@ -286,18 +311,14 @@ def _saved(model: Any, folder: Path) -> Path:
     return path
 
 
-def _feeds(inputs: Any) -> tuple[Sequence[Mapping[str, Any]] | None, str]:
-    if inputs is None:
-        return None, ""
-    if isinstance(inputs, str | os.PathLike):
-        from onnxsqueeze.verify import signature
+def _samples(calibration: Any, source: Path, pipeline: Sequence[Any], context: Context) -> Samples | None:
+    """Calibration samples as given; where a pass needs some and there are none, inputs made from the signature."""
+    from onnxsqueeze.passes.allocate import Allocate
+    from onnxsqueeze.verify import given
 
-        return signature.read(os.fspath(inputs)), os.fspath(inputs)
-    if isinstance(inputs, Mapping):
-        return [inputs], "given inputs"
-    if not inputs:
-        raise ModelError("inputs are empty; give at least one set, or none at all to have some made")
-    return list(inputs), "given inputs"
+    if calibration is not None or not any(isinstance(step, Allocate) for step in pipeline):
+        return given.samples(calibration, source)
+    return given.made(source, context.seed, RUN_UP_TO)
 
 
 def _check_feeds(source: Path, feeds: Any, origin: str) -> None:

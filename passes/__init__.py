@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from onnxsqueeze.passes.allocate import Allocate
 from onnxsqueeze.passes.channels import Channels
 from onnxsqueeze.passes.depthwise import Depthwise
 from onnxsqueeze.passes.fold import Fold
@@ -19,6 +20,7 @@ PASSES: dict[str, type[Any]] = {
     "depthwise": Depthwise,
     "prune": Prune,
     "share": Share,
+    "allocate": Allocate,
     "huffman": Huffman,
 }
 

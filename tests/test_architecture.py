@@ -33,6 +33,7 @@ LAYERS = (
     "calibration",
     "passes",
     "verify",
+    "budget",
     "compress",
     "bench",
     "sweep",

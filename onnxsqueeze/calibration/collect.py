@@ -146,7 +146,7 @@ def _sum_nbytes(reading: Reading) -> int:
     if reading.kind == "rows":
         return 4 * reading.seen[0]
     groups, _, width = reading.matrix(np.broadcast_to(np.int8(0), reading.shape)).shape
-    return 4 * groups * width * (min(width, LARGEST) + ROWS)
+    return int(4 * groups * width * (min(width, LARGEST) + ROWS))
 
 
 def _gather(

@@ -42,19 +42,24 @@ class OutputLoss:
 
 @dataclass(frozen=True)
 class Loss:
-    """All outputs."""
+    """All outputs, and the task's own score where there is one: then that decides."""
 
     outputs: tuple[OutputLoss, ...]
 
     @property
+    def deciding(self) -> tuple[OutputLoss, ...]:
+        """The score where there is one, else all outputs."""
+        return tuple(o for o in self.outputs if o.kind == "score") or self.outputs
+
+    @property
     def value(self) -> float:
         """The worst output's, measured or expected."""
-        return max((o.value for o in self.outputs), default=0.0)
+        return max((o.value for o in self.deciding), default=0.0)
 
     @property
     def measured(self) -> float:
         """The worst output's, as measured."""
-        return max((o.measured for o in self.outputs), default=0.0)
+        return max((o.measured for o in self.deciding), default=0.0)
 
     @property
     def shift(self) -> float:
@@ -187,7 +192,9 @@ class Reference:
 
 
 def _kind(values: Array, axis: int | None) -> _Decisions | _Values:
-    distribution = is_distribution([np.moveaxis(values, axis, -1) if _fits(values, axis) else values])
+    distribution = is_distribution(
+        [np.moveaxis(values, axis, -1) if axis is not None and _fits(values, axis) else values]
+    )
     if axis is None and distribution:
         axis = -1
     if axis is None or not _fits(values, axis) or not 2 <= values.shape[axis] <= MOST_CLASSES:

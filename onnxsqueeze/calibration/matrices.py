@@ -85,7 +85,7 @@ def _matrix(values: Array, kind: str, node: NodeProto) -> tuple[Array, Callable[
         return values.reshape(split).transpose(0, 2, 1), lambda m: m.transpose(0, 2, 1).reshape(shape)
     if kind in ("recurrent", "state"):
         return values, lambda m: m
-    flip = kind == "product" and not transposed(node, 1) or kind == "left" and transposed(node, 0)
+    flip = (kind == "product" and not transposed(node, 1)) or (kind == "left" and transposed(node, 0))
     stacked = values.reshape(-1, *shape[-2:])
     if flip:
         return stacked.transpose(0, 2, 1), lambda m: m.transpose(0, 2, 1).reshape(shape)

@@ -35,7 +35,7 @@ class Moments:
     @property
     def diagonal(self) -> Array:
         """E[x²]: [groups or 1, inputs]."""
-        found = np.einsum("gbii->gbi", self.matrices)
+        found: Array = np.einsum("gbii->gbi", self.matrices)
         return found.reshape(len(found), -1)
 
 

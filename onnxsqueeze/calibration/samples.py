@@ -33,7 +33,15 @@ class Samples:
     @property
     def overlap(self) -> bool:
         """Whether there was one sample only, which has to serve both ends."""
-        return len(self.steering) == 1 and self.steering == self.held_out
+        return len(self.steering) == 1 and self.steering[0] is self.held_out[0]
+
+    @property
+    def told(self) -> str:
+        """What is held out, in words."""
+        if self.overlap:
+            return f"{self.origin}: the one sample, which the passes have seen"
+        total = len(self.steering) + len(self.held_out)
+        return f"{self.origin}: {len(self.held_out)} of {total} samples, held out"
 
 
 def split(feeds: Sequence[Feed], origin: str) -> Samples:
@@ -41,9 +49,7 @@ def split(feeds: Sequence[Feed], origin: str) -> Samples:
     if len(feeds) == 1:
         return Samples(tuple(feeds), tuple(feeds), origin)
     held = range(HELD_OUT - 1, len(feeds), HELD_OUT) if len(feeds) >= HELD_OUT else range(len(feeds) - 1, len(feeds))
-    return Samples(
-        tuple(feed for i, feed in enumerate(feeds) if i not in held), tuple(feeds[i] for i in held), origin
-    )
+    return Samples(tuple(feed for i, feed in enumerate(feeds) if i not in held), tuple(feeds[i] for i in held), origin)
 
 
 def read(source: str | os.PathLike[str], model: ModelProto) -> list[Feed]:
@@ -190,8 +196,7 @@ def _called(text: str, model: ModelProto) -> Iterator[Feed]:
             yield {names[0]: np.asarray(item)}
         else:
             raise ModelError(
-                f"calibration '{text}' must give a dict of input names to arrays for each sample: "
-                f"{', '.join(names)}"
+                f"calibration '{text}' must give a dict of input names to arrays for each sample: {', '.join(names)}"
             )
 
 

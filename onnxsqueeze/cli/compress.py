@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from onnxsqueeze.cli.command import Command, bars, from_, parser, show
+
+Value = TypeVar("Value")
 
 HELP = """\
 examples:
@@ -14,6 +17,8 @@ examples:
   onnxsqueeze in.onnx out.onnx --passes prune,share,huffman
   onnxsqueeze in.onnx out.onnx --passes 'prune{sparsity=0.7},share{bits=5},huffman'
   onnxsqueeze zoo:ppocr-rec small.onnx --inputs lines.npz         a real model, checked on real inputs
+  onnxsqueeze in.onnx out.onnx --calibration samples/ --max-loss 1%    the smallest that loses no more
+  onnxsqueeze in.onnx out.onnx --calibration samples.npz --target-size 3MB
 
 other commands (each has --help):
 """
@@ -30,6 +35,12 @@ def command(arguments: Sequence[str], others: str) -> Command:
     made.add_argument("output", metavar="OUT", help="file to write; never touched unless all went well")
     made.add_argument("--passes", metavar="TEXT", help="pipeline, e.g. prune,share{bits=5},huffman")
     made.add_argument("--inputs", metavar="FILE.npz", help="inputs to verify on: one array an input")
+    made.add_argument(
+        "--calibration",
+        metavar="SAMPLES",
+        help="inputs that passes look at: .npz, a folder, or module:function; a quarter is held out to verify on",
+    )
+    _add_budget(made)
     made.add_argument("--seed", type=from_(0), default=0, metavar="N", help="seed of all random draws (default 0)")
     made.add_argument("--jobs", type=from_(1), metavar="N", help="worker threads (default: one a core)")
     made.add_argument(
@@ -45,6 +56,51 @@ def command(arguments: Sequence[str], others: str) -> Command:
     return Command(options, lambda: _run(options, shlex.join(["onnxsqueeze", *arguments])))
 
 
+def _add_budget(made: argparse.ArgumentParser) -> None:
+    from onnxsqueeze import budget
+
+    asked = made.add_mutually_exclusive_group()
+    asked.add_argument(
+        "--max-loss", type=_read(budget.share), metavar="P%", help="smallest file that loses at most this, e.g. 1%%"
+    )
+    asked.add_argument(
+        "--target-size", type=_read(budget.nbytes), metavar="SIZE", help="closest file of at most this size, e.g. 3MB"
+    )
+    asked.add_argument(
+        "--target-ratio", type=float, metavar="R", help="closest file that is at least so many times smaller"
+    )
+    made.add_argument(
+        "--score",
+        metavar="MODULE:FUNCTION",
+        default="",
+        help="takes a model's path, gives its score: that decides then",
+    )
+
+
+def _read(convert: Callable[[str], Value]) -> Callable[[str], Value]:
+    """An argparse type of a function that raises ValueError with a sentence."""
+
+    def checked(text: str) -> Value:
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return checked
+
+
+def _budget(options: argparse.Namespace) -> Any:
+    from onnxsqueeze.budget import Budget
+    from onnxsqueeze.errors import PipelineError
+
+    asked = options.max_loss, options.target_size, options.target_ratio
+    if any(value is not None for value in asked):
+        return Budget(*asked, options.score)
+    if options.score:
+        raise PipelineError("--score measures what --max-loss bounds; give that too")
+    return None
+
+
 def _run(options: argparse.Namespace, line: str) -> None:
     from onnxsqueeze.compress import compress
     from onnxsqueeze.report.make import Wishes, report_result
@@ -57,6 +113,8 @@ def _run(options: argparse.Namespace, line: str) -> None:
             options.output,
             options.passes,
             inputs=options.inputs,
+            calibration=options.calibration,
+            budget=_budget(options),
             seed=options.seed,
             jobs=options.jobs,
             inline=options.inline,

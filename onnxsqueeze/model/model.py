@@ -178,18 +178,18 @@ class Model:
         if self._found is not None:
             del self._found[weight.name]
 
-    def save(self, path: str | os.PathLike[str], external: bool | None = None) -> None:
+    def save(self, path: str | os.PathLike[str], external: bool | None = None, durable: bool = True) -> None:
         """Writes the model as it is, atomically.
 
         External data (``<name>.data`` beside the file) is kept when the model has it or exceeds 2 GB;
-        ``external`` forces it on or off.
+        ``external`` forces it on or off. ``durable``: not before it is on the disk.
         """
         target = Path(path)
         data = target.with_name(target.name + ".data").resolve()
         for tensor in tensors.every_tensor(self.proto):
             if tensors.is_external(tensor) and data == self._file(tensor):
                 raise ModelError(f"'{data}' holds weights of the model being saved; choose another output name")
-        save(self.proto, target, self.data, True if external is None and self._external else external)
+        save(self.proto, target, self.data, True if external is None and self._external else external, durable)
 
     def data(self, tensor: TensorProto) -> bytes:
         """The bytes of a tensor of this model, as ONNX stores raw data."""

@@ -21,15 +21,19 @@ PAGE = 4096  # large tensors start on a page, so that they can be mapped
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of ``path`` when all went well, and else leaves no trace."""
+def replacing(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
+    """A file that takes the place of ``path`` when all went well, and else leaves no trace.
+
+    ``durable``: it is on the disk then, which takes time.
+    """
     target = path.resolve()
     temporary = target.with_name(f".onnxsqueeze-{os.urandom(6).hex()}.tmp")
     try:
         with temporary.open("xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -42,7 +46,7 @@ def embedded_size(model: ModelProto) -> int:
     return int(model.ByteSize()) + extra
 
 
-def save(model: ModelProto, path: Path, read: Read, external: bool | None) -> None:
+def save(model: ModelProto, path: Path, read: Read, external: bool | None, durable: bool = True) -> None:
     """Writes the model; ``external`` None: as its size asks for."""
     if path.is_dir() or (path.exists() and not path.is_file()):
         raise ModelError(f"'{path}' is not a regular file; choose another output name")
@@ -55,20 +59,20 @@ def save(model: ModelProto, path: Path, read: Read, external: bool | None) -> No
         raise ModelError(f"'{path}' would exceed 2 GB, which no ONNX file may; keep the weights as external data")
     try:
         if external:
-            _save_external(model, path, read, size)
+            _save_external(model, path, read, size, durable)
         else:
-            with replacing(path) as file:
+            with replacing(path, durable) as file:
                 _stream(model, file, read)
     except OSError as error:
         raise ModelError(f"'{path}' cannot be written: {error.strerror or error}") from error
 
 
-def _save_external(model: ModelProto, path: Path, read: Read, size: int) -> None:
+def _save_external(model: ModelProto, path: Path, read: Read, size: int, durable: bool) -> None:
     data_path = path.with_name(path.name + ".data")
     chosen = {id(t): t for t in every_tensor(model) if is_external(t)}
     if size > LIMIT or not chosen:
         chosen.update((id(t), t) for t in model.graph.initializer if elements(t) >= 1024 and t.HasField("raw_data"))
-    with replacing(data_path) as data:
+    with replacing(data_path, durable) as data:
 
         def divert(tensor: TensorProto) -> TensorProto:
             if id(tensor) not in chosen:

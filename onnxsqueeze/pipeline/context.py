@@ -53,6 +53,8 @@ class Context:
     progress: Progress = _SILENT
     jobs: int = 1
     following: tuple[str, ...] = ()
+    held_out: tuple[dict[str, Any], ...] = ()  # calibration inputs that only report what was lost
+    accounts: Callable[[Any], None] = lambda account: None  # receives what was measured on the calibration inputs
     notes: Callable[[str], None] = lambda text: None  # receives one line for each thing skipped, with the reason
     previous: Previous | None = None  # the previous version, of which to keep what costs no fidelity
 

@@ -47,6 +47,7 @@ VARIANTS = [
     "lowrank{energy=0.5 scheme=spatial}",
     "depthwise{error=0.9}",
     "depthwise{pairs=1}",
+    "allocate{loss=0.05 minimum=64}",
     "huffman{nodes=0}",
 ]
 
@@ -204,6 +205,10 @@ ALTERNATIVES: dict[tuple[str, str], tuple[Any, ...]] = {
     ("share", "init"): ("density", "random"),
     ("share", "scale"): ("channel", "none"),
     ("share", "minimum"): (1, 10**9),
+    ("allocate", "loss"): (0.1, 1e-7),
+    ("allocate", "size"): (1, 10**12),
+    ("allocate", "score"): ("module:function",),
+    ("allocate", "minimum"): (64, 10**9),
     ("huffman", "nodes"): (0, 10**9),
     ("huffman", "memory"): (0, 10**6),
 }

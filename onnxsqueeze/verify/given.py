@@ -1,0 +1,61 @@
+"""What the caller gives to run models on: inputs to verify on, and calibration samples."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from onnxsqueeze.calibration.samples import Samples, read, split
+from onnxsqueeze.errors import ModelError
+from onnxsqueeze.model.dense import external_files
+from onnxsqueeze.model.load import parse
+from onnxsqueeze.verify import signature
+
+
+def inputs(given: Any) -> tuple[Sequence[Mapping[str, Any]] | None, str]:
+    """Feeds, and where they come from in words; None where none were given."""
+    if given is None:
+        return None, ""
+    if isinstance(given, str | os.PathLike):
+        return signature.read(os.fspath(given)), os.fspath(given)
+    if isinstance(given, Mapping):
+        return [given], "given inputs"
+    if not given:
+        raise ModelError("inputs are empty; give at least one set, or none at all to have some made")
+    return list(given), "given inputs"
+
+
+def samples(calibration: Any, source: Path) -> Samples | None:
+    """Calibration samples that fit the model, in two parts; raises ModelError where they do not."""
+    if calibration is None:
+        return None
+    proto = parse(source)
+    if isinstance(calibration, str | os.PathLike):
+        origin: str = os.fspath(calibration)
+        feeds: list[Any] = list(read(calibration, proto))
+    else:
+        origin = "given samples"
+        feeds = [calibration] if isinstance(calibration, Mapping) else list(calibration)
+    if not feeds:
+        raise ModelError("calibration samples are empty; give at least one, or none at all")
+    return split(signature.check(proto, feeds, origin), origin)
+
+
+MADE = 16  # samples where none are given
+
+
+def made(source: Path, seed: int, most: int) -> Samples | None:
+    """Samples made from the signature; None for models of over ``most`` bytes, or that do not run."""
+    from onnxsqueeze.verify.run import open_session
+
+    proto = parse(source)
+    nbytes = source.stat().st_size + sum(f.stat().st_size for f in external_files(proto, source.parent))
+    if nbytes > most:
+        return None
+    try:
+        session = open_session(source, False, "model")
+        return split(signature.make(session, proto, seed, MADE), "inputs made from the signature, no real data")
+    except ModelError:
+        return None

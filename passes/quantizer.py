@@ -1,0 +1,169 @@
+"""One weight on a grid: entropy-constrained rounding, with errors carried to the inputs that follow.
+
+A grid of uniform steps with borders moved by what the indices cost is, at all rates, close to the best
+entropy-constrained scalar quantizer (Sullivan 1996). Where second moments of the inputs are known, what rounding does
+to an output is made up for by the inputs not yet rounded (Frantar et al. 2023), here onto a codebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxsqueeze.encode import Scale, Sharing
+from onnxsqueeze.encode.indices import reconstruct, row_chunks
+from onnxsqueeze.passes.feedback import carry, factor
+from onnxsqueeze.passes.share import channel_scale
+from onnxsqueeze.runtime import native
+
+if TYPE_CHECKING:
+    from onnxsqueeze.calibration.matrices import Reading
+    from onnxsqueeze.calibration.moments import Moments
+
+Array = npt.NDArray[Any]
+
+MOST_LEVELS = 255
+FAINTEST = 1e-12  # share of all levels that no level's is taken to be below
+BORDER = 0.1155 / 2  # λ / 2Δ² at which a bit is worth as much squared error here as by a finer grid: 6 dB a bit
+DAMPING = 0.01  # of the moments' mean diagonal, added to it: inputs that the samples did not show matter a little too
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What is known of the inputs of a weight, seen as [groups, outputs, inputs] through ``reading``."""
+
+    reading: Reading
+    matrices: Array  # float32 [groups or 1, blocks, width, width]: damped second moments
+    uppers: Array  # float32, of the same shape: U with UᵀU = H⁻¹
+
+    @staticmethod
+    def of(reading: Reading, moments: Moments) -> Inputs:
+        """From second moments as they were measured."""
+        damped = _damped(moments.matrices, moments.rows)
+        uppers = np.empty_like(damped)
+        for place in np.ndindex(damped.shape[:2]):
+            uppers[place] = factor(damped[place])
+        return Inputs(reading, damped, uppers)
+
+    def parts(self, matrix: Array) -> Iterator[tuple[tuple[int, slice, slice], Array, Array]]:
+        """Places of [outputs, inputs of a block] in a matrix, with second moments and U of each."""
+        groups, blocks = self.matrices.shape[:2]
+        width = matrix.shape[2] // blocks
+        for group, block in np.ndindex(len(matrix), blocks):
+            own = group % groups, block
+            yield (group, slice(None), slice(block * width, (block + 1) * width)), self.matrices[own], self.uppers[own]
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """A weight on a grid: what it becomes, the codebook behind it, and what it does to the outputs of its nodes."""
+
+    values: Array
+    sharing: Sharing
+    error: float  # E ‖ΔW x‖²
+
+
+class Quantizer:
+    """A weight, ready to be put on grids of any step."""
+
+    def __init__(self, values: Array, channel_axis: int | None, inputs: Inputs | None = None) -> None:
+        self.values, self._inputs = values, inputs
+        scale = None if channel_axis is None else channel_scale(values, channel_axis)
+        self.scales: tuple[Scale | None, ...] = (None,) if scale is None else (None, scale)
+        self._matrix = self._as_matrix(values.astype(np.float32, copy=False))
+        self.energy = self.error_of(np.zeros_like(values))
+
+    def step(self, fineness: float, scale: Scale | None) -> float:
+        """The grid's step at ``fineness`` times the root mean square of the values over their scale."""
+        normal = self._over(scale).astype(np.float64)
+        return max(fineness * float(np.sqrt(np.mean(np.square(normal)))), 1e-30)
+
+    def at(self, fineness: float, scale: Scale | None) -> Quantized | None:
+        """The weight on a grid; None where that would take more than 255 levels."""
+        factors = (
+            None
+            if scale is None
+            else self._as_matrix(np.broadcast_to(scale.broadcast(self.values.ndim), self.values.shape))
+        )
+        step = self.step(fineness, scale)
+        grid = _grid(self._matrix if factors is None else self._matrix / factors, step)
+        if grid is None:
+            return None
+        levels, borders = grid
+        indices = self._indices(levels, borders, factors)
+        values = self._restored(indices, levels, scale)
+        return Quantized(values, Sharing(levels, scale), self.error_of(values))
+
+    def error_of(self, values: Array) -> float:
+        """E ‖ΔW x‖² of a change to these values, summed over the outputs; without moments ‖ΔW‖²."""
+        change = self._as_matrix(values.astype(np.float32, copy=False)) - self._matrix
+        if self._inputs is None:
+            return float(np.square(change, dtype=np.float64).sum())
+        parts = ((change[place], matrix) for place, matrix, _ in self._inputs.parts(change))
+        return sum(float(np.einsum("oi,oi->", part @ matrix, part, dtype=np.float64)) for part, matrix in parts)
+
+    def _over(self, scale: Scale | None) -> Array:
+        values = self.values.astype(np.float32, copy=False)
+        return values if scale is None else values / scale.broadcast(values.ndim)
+
+    def _as_matrix(self, values: Array) -> Array:
+        """[groups, outputs, inputs]; without moments the values as one row."""
+        return values.reshape(1, 1, -1) if self._inputs is None else self._inputs.reading.matrix(values)
+
+    def _indices(self, levels: Array, borders: Array, factors: Array | None) -> Array:
+        if self._inputs is None:
+            normal = self._matrix if factors is None else self._matrix / factors
+            return native.assign(np.ascontiguousarray(normal.reshape(-1)), borders).reshape(normal.shape)
+        found = np.empty(self._matrix.shape, np.uint8)
+        for place, _, upper in self._inputs.parts(self._matrix):
+            own = None if factors is None else factors[place]
+            found[place] = carry(self._matrix[place], upper, levels, borders, own)
+        return found
+
+    def _restored(self, indices: Array, levels: Array, scale: Scale | None) -> Array:
+        """The values that indices stand for, in the weight's own shape and type, as decoding makes them."""
+        own = indices.reshape(self.values.shape) if self._inputs is None else self._inputs.reading.restore(indices)
+        result = np.empty_like(self.values)
+        for rows in row_chunks(self.values.shape):
+            result[rows] = reconstruct(levels, own[rows], scale, rows, self.values.dtype)
+        return result
+
+
+def _damped(matrices: Array, rows: int) -> Array:
+    """Second moments drawn towards equal and independent inputs: the more, the fewer rows there were to tell.
+
+    The oracle approximating shrinkage of Chen, Wiesel, Eldar and Hero (2010), and never less than ``DAMPING``.
+    """
+    width = matrices.shape[-1]
+    means = np.einsum("gbii->gb", matrices, dtype=np.float64) / width
+    squares = np.einsum("gbij,gbij->gb", matrices, matrices, dtype=np.float64)
+    spread = np.maximum(squares - width * means**2, 1e-30 + 1e-12 * squares)
+    share = ((1 - 2 / width) * squares + (width * means) ** 2) / ((rows + 1 - 2 / width) * spread)
+    share = np.clip(share, DAMPING, 1.0)[:, :, None, None].astype(np.float32)
+    damped: Array = matrices * (1 - share)
+    diagonal = np.einsum("gbii->gbi", damped)
+    diagonal += share[..., 0] * np.maximum(means, 1e-20)[:, :, None].astype(np.float32)
+    return damped
+
+
+def _grid(normal: Array, step: float) -> tuple[Array, Array] | None:
+    """Levels (float32, sorted, zero among them) and the borders between them; None for over 255 levels."""
+    low, high = np.rint(float(normal.min()) / step), np.rint(float(normal.max()) / step)
+    if high - low + 1 > MOST_LEVELS or not np.isfinite(high - low):
+        return None
+    places = np.arange(min(low, 0), max(high, 0) + 1)
+    if len(places) > MOST_LEVELS:
+        return None
+    levels = (places * step).astype(np.float32)
+    if len(levels) == 1:
+        return levels, np.zeros(0, np.float32)
+    middles = ((levels[1:].astype(np.float64) + levels[:-1]) / 2).astype(np.float32)
+    counts = np.bincount(native.assign(np.ascontiguousarray(normal.reshape(-1)), middles), minlength=len(levels))
+    bits = -np.log2(np.maximum(counts / counts.sum(), max(FAINTEST, 0.25 / counts.sum())))
+    bits = np.minimum(bits, 24)
+    borders = middles + step * np.clip(BORDER * np.diff(bits), -0.45, 0.45)
+    return levels, np.maximum.accumulate(borders).astype(np.float32)

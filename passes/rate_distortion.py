@@ -1,0 +1,140 @@
+"""What each weight could be stored in, and what that does: tables of bytes and error, and the choice among them.
+
+Errors of different weights add up to second order, each times how far the model's outputs follow it; under that model
+the least bytes for a given loss are those that minimise bytes + multiplier · loss, weight by weight (Everett 1963;
+Shoham and Gersho 1988).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxsqueeze.encode import Note, best_plan
+from onnxsqueeze.passes.quantizer import Quantizer
+
+if TYPE_CHECKING:
+    from onnxsqueeze.encode import Scale
+
+Array = npt.NDArray[Any]
+
+OCTAVES = (-5, 2.5)  # log2 of the grid's step over the values' root mean square
+MEASURED, TRIED = 2, 16  # steps an octave that are measured, and that may be chosen: between them, interpolation
+FAINTEST = 1e-30
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A grid for one weight; None in its place leaves the weight as it is."""
+
+    fineness: float  # step over root mean square
+    scaled: bool  # by channel
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Bytes and error of one weight over its finenesses, with scales of channels or without."""
+
+    scaled: bool
+    finenesses: Array  # [points], rising
+    nbytes: Array  # [points]
+    errors: Array  # [points]: E ‖ΔW x‖²
+    gain: float = 1.0  # what the outputs lose for each unit of error
+
+    def at(self, fineness: float) -> tuple[float, float]:
+        """Bytes and loss at one fineness."""
+        place = np.log2(fineness)
+        logs = np.log2(self.finenesses)
+        nbytes, error = (np.interp(place, logs, np.log2(np.maximum(v, FAINTEST))) for v in (self.nbytes, self.errors))
+        return float(2**nbytes), float(self.gain * 2**error)
+
+    def tried(self) -> tuple[Array, Array, Array]:
+        """Finenesses, bytes and losses that may be chosen."""
+        logs = np.log2(self.finenesses)
+        places = np.arange(round(logs[0] * TRIED), round(logs[-1] * TRIED) + 1) / TRIED
+        nbytes, errors = (np.interp(places, logs, np.log2(np.maximum(v, FAINTEST))) for v in (self.nbytes, self.errors))
+        return np.exp2(places), np.exp2(nbytes), self.gain * np.exp2(errors)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What one weight may become."""
+
+    name: str
+    size: int
+    dense_nbytes: int
+    energy: float  # E ‖W x‖²
+    curves: tuple[Curve, ...]
+
+    def choose(self, multiplier: float) -> Choice | None:
+        """What minimises bytes + multiplier · loss."""
+        best, least = None, float(self.dense_nbytes)
+        for curve in self.curves:
+            finenesses, nbytes, losses = curve.tried()
+            costs = nbytes + multiplier * losses
+            place = int(costs.argmin())
+            if costs[place] < least:
+                best, least = Choice(float(finenesses[place]), curve.scaled), float(costs[place])
+        return best
+
+    def cost(self, choice: Choice | None) -> tuple[float, float]:
+        """Bytes and loss of a choice."""
+        if choice is None:
+            return float(self.dense_nbytes), 0.0
+        return next(c for c in self.curves if c.scaled == choice.scaled).at(choice.fineness)
+
+    def with_gains(self, gains: Sequence[float]) -> Table:
+        """The same with other gains, one a curve."""
+        curves = tuple(replace(c, gain=g) for c, g in zip(self.curves, gains, strict=True))
+        return replace(self, curves=curves)
+
+
+def measure(name: str, quantizer: Quantizer) -> Table | None:
+    """The table of one weight, without gains; None where nothing is smaller than its dense values."""
+    low, high = OCTAVES
+    finenesses = np.exp2(np.arange(round(low * MEASURED), round(high * MEASURED) + 1) / MEASURED)
+    curves = [curve for scale in quantizer.scales if (curve := _curve(quantizer, scale, finenesses)) is not None]
+    values = quantizer.values
+    return Table(name, values.size, values.nbytes, quantizer.energy, tuple(curves)) if curves else None
+
+
+def _curve(quantizer: Quantizer, scale: Scale | None, finenesses: Array) -> Curve | None:
+    rows = []
+    for fineness in finenesses:
+        found = quantizer.at(float(fineness), scale)
+        if found is None:
+            continue
+        plan = best_plan(found.values, Note(found.sharing, None, True))
+        if plan is not None:
+            rows.append((float(fineness), float(plan.nbytes), found.error))
+    if len(rows) < 2:
+        return None
+    kept, nbytes, errors = np.array(rows).T
+    return Curve(scale is not None, kept, nbytes, np.maximum.accumulate(errors))
+
+
+def predicted(tables: Sequence[Table], choices: Sequence[Choice | None]) -> tuple[float, float]:
+    """Bytes and loss of all weights together."""
+    costs = [table.cost(choice) for table, choice in zip(tables, choices, strict=True)]
+    return sum(c[0] for c in costs), sum(c[1] for c in costs)
+
+
+def within(tables: Sequence[Table], limit: float, by: int) -> list[Choice | None]:
+    """The fewest bytes with at most ``limit`` of loss (``by`` 1), or the least loss with at most so many bytes (0).
+
+    Bisection on the multiplier. Where the bytes cannot be met, the coarsest choice.
+    """
+    low, high = -60.0, 90.0  # log2 of the multiplier; the higher, the less loss and the more bytes
+    for _ in range(48):
+        middle = (low + high) / 2
+        found = predicted(tables, [t.choose(2**middle) for t in tables])[by]
+        if (found <= limit) == (by == 1):
+            high = middle
+        else:
+            low = middle
+    multiplier = 2 ** (high if by == 1 else low)
+    return [t.choose(multiplier) for t in tables]

@@ -1,0 +1,136 @@
+"""Allocation: a budget is met, measured on samples that nothing was fitted to, and met the same way each time."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from small_graphs import build, gaussian
+
+import onnxsqueeze
+from onnxsqueeze.budget import Budget
+from onnxsqueeze.calibration.moments import Moments
+from onnxsqueeze.errors import PipelineError, SqueezeError
+from onnxsqueeze.model import Model
+from onnxsqueeze.passes import rate_distortion
+from onnxsqueeze.passes.quantizer import Inputs, Quantizer
+
+Array = np.ndarray[Any, Any]
+
+
+def classifier() -> onnx.ModelProto:
+    """Two layers of unequal worth: the outputs hardly follow half of the second one's inputs."""
+    second = gaussian(128, 10)
+    second[64:] /= 50
+    return build(
+        "(float[n,96] x) => (float[n,10] y) { h = MatMul(x, a)  r = Relu(h)  z = MatMul(r, b)  y = Softmax(z) }",
+        a=gaussian(96, 128),
+        b=second,
+    )
+
+
+def wide() -> onnx.ModelProto:
+    return build("(float[n,512] x) => (float[n,256] y) { y = MatMul(x, w) }", w=gaussian(512, 256))
+
+
+def correlated(count: int, width: int = 96, seed: int = 0) -> Array:
+    """Rows that lie close to a few directions, as activations do."""
+    rng = np.random.default_rng(seed)
+    mixed = rng.standard_normal((count, 8)) @ np.random.default_rng(9).standard_normal((8, width))
+    return (mixed + 0.1 * rng.standard_normal((count, width))).astype(np.float32)
+
+
+def feeds(count: int = 32, seed: int = 0) -> list[dict[str, Array]]:
+    return [{"x": part} for part in np.split(correlated(8 * count, seed=seed), count)]
+
+
+def quantizer(rows: int) -> tuple[Quantizer, Quantizer]:
+    """One weight with second moments of its inputs, and the same without."""
+    from onnxsqueeze.calibration.matrices import readings
+
+    model = Model.load(classifier())
+    weight = next(w for w in model.weights() if w.name == "a")
+    x = correlated(rows)
+    moments = Moments((x.T @ x / rows)[None, None], x.mean(axis=0)[None], np.zeros(0, np.float32), rows)
+    inputs = Inputs.of(readings(model)["a"][0], moments)
+    return Quantizer(weight.values(), weight.channel_axis, inputs), Quantizer(weight.values(), weight.channel_axis)
+
+
+def test_carried_errors_hurt_new_inputs_less() -> None:
+    ours, plain = quantizer(4096)
+    x = correlated(2048, seed=1)
+
+    def moved(found: Any) -> float:
+        return float(np.square(x @ (found.values - ours.values)).mean())
+
+    for fineness in (0.25, 0.5, 1.0):
+        carried, rounded = ours.at(fineness, None), plain.at(fineness, None)
+        assert carried is not None and rounded is not None
+        assert moved(carried) < 0.5 * moved(rounded)
+        assert carried.error == pytest.approx(ours.error_of(carried.values))
+
+
+def test_few_rows_are_believed_less() -> None:
+    """With fewer rows than inputs, what fits these rows exactly must not be taken for what fits all."""
+    ours, plain = quantizer(24)
+    x = correlated(2048, seed=1)
+    carried, rounded = ours.at(0.5, None), plain.at(0.5, None)
+    assert carried is not None and rounded is not None
+    moved = [float(np.square(x @ (q.values - ours.values)).mean()) for q in (carried, rounded)]
+    assert moved[0] < 1.1 * moved[1]
+
+
+def test_tables_fall_in_bytes_and_rise_in_error() -> None:
+    table = rate_distortion.measure("a", quantizer(512)[0])
+    assert table is not None
+    for curve in table.curves:
+        assert (np.diff(curve.errors) >= 0).all()
+        assert curve.nbytes[-1] < curve.nbytes[0] < table.dense_nbytes
+    choices = [table.choose(2.0**m) for m in range(-40, 60, 4)]
+    costs = [table.cost(c) for c in choices]
+    assert all(a[0] <= b[0] + 1 and a[1] >= b[1] - 1e-9 for a, b in itertools.pairwise(costs))
+    assert choices[-1] is None, "where any loss is too much, the weight stays as it is"
+
+
+@pytest.mark.parametrize("limit", [0.002, 0.02, 0.2])
+def test_a_loss_is_held_on_samples_held_out(limit: float) -> None:
+    result = onnxsqueeze.compress(classifier(), calibration=feeds(), budget=Budget(max_loss=limit))
+    account = result.account
+    assert account is not None
+    assert (account.fitted, account.steering, account.held_out) == (16, 8, 8)
+    assert max(max(o.measured, o.expected) for o in account.held_out_loss) <= limit
+    assert result.ratio > 3
+    assert result.passes == f"fold,allocate{{loss={limit}}},huffman"
+
+
+def test_the_same_bytes_on_any_number_of_workers(tmp_path: Any) -> None:
+    for jobs in (1, 3):
+        onnxsqueeze.compress(
+            classifier(), tmp_path / f"{jobs}.onnx", calibration=feeds(), budget=Budget(max_loss=0.02), jobs=jobs
+        )
+    assert (tmp_path / "1.onnx").read_bytes() == (tmp_path / "3.onnx").read_bytes()
+
+
+def test_a_size_is_met_or_refused_with_the_smallest() -> None:
+    samples, size = [{"x": part} for part in np.split(correlated(64, 512), 8)], 60_000
+    result = onnxsqueeze.compress(wide(), calibration=samples, budget=Budget(target_size=size))
+    assert 0.99 * size <= result.compressed_nbytes <= size
+    with pytest.raises(SqueezeError, match=r"cannot be as small as 500 bytes; the smallest reachable is [\d,]+"):
+        onnxsqueeze.compress(wide(), calibration=samples, budget=Budget(target_size=500))
+
+
+def test_without_data_inputs_are_made_and_that_is_said() -> None:
+    result = onnxsqueeze.compress(wide(), budget=Budget(target_ratio=8))
+    assert 8 <= result.ratio < 8.09
+    assert result.verification is not None
+    assert "made from the signature, no real data" in result.verification.inputs
+
+
+def test_a_budget_is_one_thing_and_chooses_the_passes() -> None:
+    with pytest.raises(PipelineError, match="give one of them"):
+        Budget(max_loss=0.1, target_size=100)
+    with pytest.raises(PipelineError, match="a budget chooses the passes"):
+        onnxsqueeze.compress(classifier(), passes="share", budget=Budget(max_loss=0.1))
