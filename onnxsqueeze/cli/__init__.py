@@ -21,7 +21,7 @@ COMMANDS = {
     "bench": "FILE        latency and memory: stock, with the execution provider, dense",
     "calibrate": "OUT.toml    measure this machine, for predictions of time",
     "unpack": "FILE OUT    back to plain dense ONNX, for any engine",
-    "ota": "ACTION …    over-the-air updates: diff, apply",
+    "ota": "ACTION …    over-the-air updates: report, diff, apply",
     "passes": "            every pass with its options",
     "zoo": "            the real models that can be fetched by name",
 }
