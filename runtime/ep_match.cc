@@ -18,7 +18,7 @@ size_t WidthOf(const std::vector<int64_t>& shape) {
 }
 
 // Whether a value is one number per output channel: a constant [width] or [1, ..., width], or a packed
-// weight.
+// weight. One that several nodes share is not taken over: by the time that matters it is a constant.
 bool IsBias(const Graph& graph, const GraphValue& value, size_t width) {
   std::vector<int64_t> shape;
   const Vector constant = graph.Constant(value, &shape);
@@ -26,7 +26,7 @@ bool IsBias(const Graph& graph, const GraphValue& value, size_t width) {
     return constant.type == kFloat && constant.count == width && WidthOf(shape) == width;
   }
   const GraphNode* decode = graph.Producer(value.name);
-  if (decode == nullptr || !IsDecode(*decode) || graph.OnlyConsumer(value) == nullptr) return false;
+  if (decode == nullptr || !IsDecode(*decode)) return false;
   Weight weight;
   if (OpenWeight(graph, *decode, &weight) != OSQ_OK) return false;
   return weight.type() == kFloat && weight.total() == width && WidthOf(weight.shape()) == width;
@@ -116,7 +116,8 @@ class Matcher {
 
   bool TakeBias(const GraphValue& value) {
     match_.bias = value;
-    if (const GraphNode* decode = graph_.Producer(value.name)) Take(decode);
+    const GraphNode* decode = graph_.Producer(value.name);
+    if (decode != nullptr && graph_.OnlyConsumer(value) != nullptr) Take(decode);
     return true;
   }
 

@@ -164,6 +164,21 @@ def native_names(folder: Path) -> set[str]:
     return {event.get("args", {}).get("op_name", "") for event in json.loads(last.read_text())}
 
 
+@pytest.mark.parametrize("level", ["ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_ALL"])
+def test_layers_that_share_a_bias(level: str, tmp_path: Path) -> None:
+    text = """(float[n,90] x) => (float[n,90] y) {
+        h = Gemm(x, v, b)  g = Relu(h)  m = MatMul(g, w)  y = Add(m, b) }"""
+    model = build(text, v=sparse(90, 90, seed=1), w=sparse(90, 90), b=sparse(90, zeros=0.9))
+    feeds = batches(90, 2)
+    stock = onnxruntime.InferenceSession(packed(model), options(), providers=["CPUExecutionProvider"])
+    made = session_options(options(), kernel="always", profile="")
+    made.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    session = onnxruntime.InferenceSession(packed(model), made, enable_fallback=0)
+    expected = stock.run(None, feeds[0])[0]
+    assert np.abs(session.run(None, feeds[0])[0] - expected).max() <= BOUND * np.abs(expected).max()
+    assert native(packed(model), feeds, tmp_path)[1] == 2
+
+
 def test_patterns_and_scales(tmp_path: Path) -> None:
     """2:4 weights, and shared ones with a scale per channel, through the pipeline."""
     text = "(float[n,128] x) => (float[n,96] y) { y = Gemm(x, w) }"
