@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import combinations
 from statistics import median
+
+import numpy as np
 
 from onnxsqueeze import cost as costs
 from onnxsqueeze import zoo
+from onnxsqueeze.cost import decoding
 from onnxsqueeze.cost.calibrate import calibrate
 from onnxsqueeze.cost.device import Device
 from onnxsqueeze.cost.measure import seconds, session
 from onnxsqueeze.cost.sparse import layers
+from onnxsqueeze.encode import Encoded, Note, Pattern, Sharing, plans
+from onnxsqueeze.encode.decode import decode
 from onnxsqueeze.zoo.benchmark_kernels import LAYERS, Layers, sessions
 from onnxsqueeze.zoo.samples import sample_inputs
 
+KINDS = ("Dense_P4", "Dense_H8", "Gaps_P4_Raw32", "Gaps_H8_Raw32", "Gaps_P4_P4", "Gaps_H8_P4", "Gaps_P4_H8",
+         "Gaps_H8_H8", "NM_P2_P4", "NM_P2_H8", "NM_P2_Raw32")  # fmt: skip
 TIE = 1.1  # times that differ by less are equal, as far as one measurement can tell
 SECONDS = 1.5  # that a model is run
 ZEROS = (0.3, 0.5, 0.8, 0.9)
@@ -28,6 +36,8 @@ def cost(names: Sequence[str]) -> Iterator[str]:
     yield from _latencies(names or zoo.names(), found.device)
     yield ""
     yield from _kernels(found.device)
+    yield ""
+    yield from _decoders(found.device)
 
 
 def _latencies(names: Sequence[str], device: Device) -> Iterator[str]:
@@ -79,3 +89,42 @@ def _milliseconds(layer: Layers, zeros: float) -> tuple[float, float]:
     rounds = [[seconds(partial(each.run, None, feed), SECONDS / 6) for each in opened] for _ in range(2)]
     dense, sparse = (1e3 * min(times) for times in zip(*rounds, strict=True))
     return dense, sparse
+
+
+def _decoders(device: Device) -> Iterator[str]:
+    """Which of two encodings of one weight is decoded sooner, over all pairs of encodings."""
+    from onnxsqueeze.zoo.benchmark import header, row
+
+    yield header("10⁶ values, zeros", "encoding: measured ms, predicted ms", "pairs right")
+    right = total = 0
+    for zeros in (0.0, 0.5, 0.9):
+        times = [(kind, *_decode_milliseconds(encoded, device)) for kind, encoded in _encodings(zeros).items()]
+        pairs = [(a, b) for a, b in combinations(times, 2) if max(a[1], b[1]) > TIE * min(a[1], b[1])]
+        same = sum((a[1] < b[1]) == (a[2] < b[2]) for a, b in pairs)
+        right, total = right + same, total + len(pairs)
+        told = "; ".join(f"{kind}: {measured:.2f}, {predicted:.2f}" for kind, measured, predicted in times)
+        yield row(f"{zeros:.0%}", told, f"{same} of {len(pairs)}")
+    yield f"\nranking of encodings right in {right} of {total} pairs that differ by a tenth or more"
+
+
+def _encodings(zeros: float) -> dict[str, Encoded]:
+    """A weight of a million values with 15 different ones and zero, in the encodings that hold it."""
+    random = np.random.default_rng(0)
+    codebook = np.linspace(-1.5, 1.5, 15, dtype=np.float32)
+    codebook = codebook[codebook != 0]
+    values = codebook[np.clip(random.normal(7, 2.5, (1000, 1000)), 0, 13).astype(int)]
+    values[random.random(values.shape) < zeros] = 0
+    if zeros == 0.5:
+        values.reshape(-1, 4)[:, random.permutation(4)[:2]] = 0
+    sharing = Sharing(np.union1d(codebook, np.zeros(1, np.float32)))
+    pattern = Pattern(2, 4, 1) if zeros == 0.5 else None
+    found: dict[str, Encoded] = {}
+    for note in (Note(None, pattern, True), Note(sharing, pattern, True)):
+        found |= {kind: plan.build() for kind, plan in plans(values, note, KINDS).items() if kind in KINDS}
+    return found
+
+
+def _decode_milliseconds(encoded: Encoded, device: Device) -> tuple[float, float]:
+    """Measured and predicted."""
+    measured = seconds(partial(decode, encoded), SECONDS / 8)
+    return 1e3 * measured, 1e3 * decoding.seconds(decoding.steps(encoded), device)

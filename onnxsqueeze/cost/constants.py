@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto
 
+from onnxsqueeze.cost.decoding import steps
 from onnxsqueeze.cost.values import FLOATING, bits_of
 from onnxsqueeze.cost.walk import Walk
 from onnxsqueeze.cost.workload import NodeWork, WeightWork
@@ -92,7 +93,16 @@ class _Packed:
         bits = values.itemsize * 8
         zeros = _zeros(values)
         return WeightWork(
-            name, values.shape, bits, True, zeros, _pattern(values, zeros), encoded.nbytes, encoded.op_type, ()
+            name,
+            values.shape,
+            bits,
+            True,
+            zeros,
+            _pattern(values, zeros),
+            encoded.nbytes,
+            encoded.op_type,
+            (),
+            tuple(steps(encoded).items()),
         )
 
 

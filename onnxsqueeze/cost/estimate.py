@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onnxsqueeze.cost.decoding import seconds
 from onnxsqueeze.cost.device import Device
 from onnxsqueeze.cost.latency import BLOCKED, Time, bandwidth, node_time
 from onnxsqueeze.cost.workload import NodeWork, WeightWork, Workload
@@ -66,6 +67,7 @@ class Cost:
     energy: Energy
     time: Time
     load_seconds: float  # to read the weights from storage
+    decode_seconds: float  # to decode them then; 0 where the device reads them packed, or does not tell
 
 
 def estimate(workload: Workload, device: Device) -> Cost:
@@ -93,6 +95,7 @@ def estimate(workload: Workload, device: Device) -> Cost:
         sum((n.energy for n in nodes), Energy()),
         sum((n.time for n in nodes), start),
         load,
+        0.0 if device.reads_packed else sum(seconds(dict(w.decoding), device) for w in workload.weights),
     )
 
 

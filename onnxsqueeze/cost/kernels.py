@@ -15,8 +15,9 @@ from onnx import helper
 
 from onnxsqueeze.cost.measure import FATAL, seconds
 from onnxsqueeze.cost.probes import OPSET
-from onnxsqueeze.encode import Note, smallest
+from onnxsqueeze.encode import Note, Pattern, plans, smallest
 from onnxsqueeze.encode.bodies import DOMAIN, VERSION, function
+from onnxsqueeze.encode.decode import decode
 from onnxsqueeze.encode.nodes import to_node
 from onnxsqueeze.runtime import native, provider
 
@@ -93,7 +94,6 @@ def decode_rates() -> dict[str, float]:
     steps = random.integers(1, 16, part).astype(np.uint8)
     total = int(steps.astype(np.int64).sum()) + 1
     scale = native.ChannelScale(codebook**2 + 1, indices[:1024], 1, COUNT // 1024)
-    positions = np.tile(np.array([0, 2], np.uint8), COUNT // 4)
     fill = _rate(lambda: native.scatter_gaps(steps[:8], values[:8], COUNT), COUNT)
     gaps = seconds(lambda: native.scatter_gaps(steps, values[:part], total), BUDGET)
     raw = np.frombuffer(values.tobytes(), np.float32)
@@ -105,7 +105,7 @@ def decode_rates() -> dict[str, float]:
         "decode.scale": _rate(lambda: native.rescale(values, scale), COUNT),
         "decode.fill": fill,
         "decode.scatter": part / max(gaps - total / fill, gaps / 4),
-        "decode.group": _rate(lambda: native.scatter_nm(positions, values[: COUNT // 2], COUNT // 4, 4, 2), COUNT),
+        "decode.group": _group_rate(random),
     }
 
 
@@ -126,3 +126,12 @@ def _huffman_rate(random: Any) -> float:
     payload, sizes, zeros, leaves, starts = native.huffman_encode(number[leaf], lengths[order].astype(np.uint8))
     decode = partial(native.huffman_decode, payload, sizes, zeros, leaves, starts, 0, COUNT)
     return 8 * len(payload) / seconds(decode, BUDGET)
+
+
+def _group_rate(random: Any, side: int = 1024) -> float:
+    """Values a second of a weight of pattern 2:4."""
+    values = random.standard_normal((side, side), np.float32)
+    values.reshape(-1, 4)[:, :2] = 0
+    kind = "NM_P2_Raw32"
+    encoded = plans(values, Note(None, Pattern(2, 4, 1)), [kind])[kind].build()
+    return float(values.size) / seconds(partial(decode, encoded), BUDGET)

@@ -16,11 +16,12 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 
 from onnxsqueeze.cost.infer import Clash, Unknown, contents, infer
 from onnxsqueeze.cost.values import KNOWN, Step, Value, array_value, running, slice_of, stack_of, tensor_type
+from onnxsqueeze.errors import ModelError
 from onnxsqueeze.model.graphs import bodies, domain, label
 from onnxsqueeze.model.roles import PACKED_DOMAIN
 from onnxsqueeze.model.tensors import elements, is_external
 
-DEPTH = 32  # of functions within functions
+DEPTH, MOST = 32, 100_000  # of functions within functions; nodes, those of functions once a call
 RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
@@ -77,6 +78,7 @@ class Walk:
         self._opsets = {entry.domain: entry.version for entry in model.opset_import}
         self._declared = {v.name: v.type for v in (*model.graph.value_info, *model.graph.output)}
         self._read, self._work, self._static, self._lenient = read, work, static, lenient
+        self._met = 0
         self.steps: list[Step] = []
         self.assumed: list[str] = []
         self.constants: dict[str, Origin] = {}
@@ -108,6 +110,9 @@ class Walk:
 
     def _nodes(self, nodes: Iterable[NodeProto], frame: Frame) -> None:
         for node in nodes:
+            self._met += 1
+            if self._met > MOST:
+                raise ModelError(f"the model has over {MOST:,} nodes, counting those of functions at every call")
             inputs = tuple(frame.names.get(name) if name else None for name in node.input)
             outputs = self._node(node, inputs, frame)
             frame.names.update({name: v for name, v in zip(node.output, outputs, strict=False) if name and v})

@@ -18,6 +18,7 @@ class WeightWork:
     stored_nbytes: int  # as it lies in the file, indices, codebook and attributes included
     encoding: str  # "dense", or the operator of FORMAT.md that packs it
     nodes: tuple[str, ...]  # the nodes that read it
+    decoding: tuple[tuple[str, int], ...] = ()  # steps of decoding it, and how many values each works on
 
     @property
     def elements(self) -> int:

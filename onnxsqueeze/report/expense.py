@@ -37,7 +37,8 @@ class Bill:
     rest: Expense  # nodes without weights of 64 elements or more
     resident_nbytes: int  # of all weights as the device holds them while it runs
     on_chip: bool  # whether they fit its SRAM
-    load_seconds: float  # to read the file from storage
+    load_seconds: float  # to read the weights from storage
+    decode_seconds: float  # to decode them then; 0 where the device does not tell
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,9 @@ def totals(expenses: Expenses | None) -> list[tuple[str, str, str, str]]:
         rows.append((name, metric(was, quantity.unit), metric(now, quantity.unit), ratio(was, now)))
     loads = expenses.before.load_seconds, expenses.after.load_seconds
     rows.append(("time to read from storage", metric(loads[0], "s"), metric(loads[1], "s"), ratio(*loads)))
+    decoding = expenses.before.decode_seconds, expenses.after.decode_seconds
+    if any(decoding):
+        rows.append(("time to decode", metric(decoding[0], "s"), metric(decoding[1], "s"), ""))
     return rows
 
 
@@ -170,4 +174,6 @@ def _bill(found: Cost, names: Iterable[str]) -> Bill:
         else:
             rest += own
     total = Expense(found.traffic.dram, found.energy.total, found.time.total)
-    return Bill(total, dict(layers), rest, found.resident_nbytes, found.on_chip, found.load_seconds)
+    return Bill(
+        total, dict(layers), rest, found.resident_nbytes, found.on_chip, found.load_seconds, found.decode_seconds
+    )

@@ -69,7 +69,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 def expenses_of(names: Sequence[str], device: str) -> Expenses:
     """Made-up figures, for pages that are not about them."""
     costs = {name: Expense(1e6 + i, 1e-3 / (i + 1), 1e-6 * i) for i, name in enumerate(names)}
-    bill = Bill(sum(costs.values(), Expense()), costs, Expense(1, 2e-9, 3e-9), 10**6, True, 0.1)
+    bill = Bill(sum(costs.values(), Expense()), costs, Expense(1, 2e-9, 3e-9), 10**6, True, 0.1, 0.2)
     pays = tuple(
         BreakEven(name, 0.5, dict.fromkeys(FORMATS, 0.25), None, {"storage": 2.0, "communication": 1.5, "compute": 1.0})
         for name in names
