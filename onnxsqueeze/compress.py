@@ -81,8 +81,8 @@ def compress(
         passes: pipeline text such as ``prune,share{bits=5},huffman``; None for the safe pipeline.
         inputs: ``.npz`` file, or one or more feeds (name to array), to verify on; None: the calibration samples
             that no pass saw, or else some made from the signature.
-        calibration: samples for passes that look at what flows through the model: a ``.npz`` file, a folder,
-            ``module:function``, or feeds of one sample each; every fourth is held out.
+        calibration: samples that passes look at: ``.npz``, a folder, ``module:function``, or feeds; a quarter is
+            held out.
         budget: what the output may lose or take at most; it chooses the passes.
         seed: of everything that is drawn.
         jobs: worker threads; None for one a core.
@@ -101,11 +101,7 @@ def compress(
 
     started = time.perf_counter()
     _check_types(model, output, passes, inputs, calibration)
-    if budget is not None and passes is not None:
-        raise PipelineError("a budget chooses the passes; leave one of them out, or write allocate into the pipeline")
-    for name, value, least in (("seed", seed, 0), ("jobs", jobs, 1)):
-        if value is not None and (not isinstance(value, int) or value < least):
-            raise PipelineError(f"{name} must be at least {least} and whole, not {value!r}")
+    _check_options(passes, budget, seed, jobs)
     target = None if output is None else Path(output)
     if target is not None:
         check_output(target)
@@ -285,6 +281,14 @@ def _check_types(model: Any, output: Any, passes: Any, inputs: Any, calibration:
     for name, value in (("inputs", inputs), ("calibration samples", calibration)):
         if value is not None and not isinstance(value, (*paths, Mapping, Sequence)):
             raise ModelError(f"{name} are a path, a feed or a sequence of feeds, not {type(value).__name__}")
+
+
+def _check_options(passes: str | None, budget: Budget | None, seed: Any, jobs: Any) -> None:
+    if budget is not None and passes is not None:
+        raise PipelineError("a budget chooses the passes; leave one of them out, or write allocate into the pipeline")
+    for name, value, least in (("seed", seed, 0), ("jobs", jobs, 1)):
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise PipelineError(f"{name} must be at least {least} and whole, not {value!r}")
 
 
 def _pipeline(passes: str | None) -> tuple[Any, ...]:
