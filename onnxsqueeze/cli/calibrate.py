@@ -13,8 +13,8 @@ examples:
   onnxsqueeze report model.onnx small.onnx --device here.toml
   onnxsqueeze calibrate four.toml --threads 4
 
-Takes under 20 seconds. Small models of each kind of operator run in onnxruntime, and the constants that explain their
-times best are written down with their source. Nothing uses the profile that is not told to with --device.
+Takes under 20 seconds where the machine is not busy. Small models of each kind of operator run in onnxruntime, and
+the constants that explain their times best are written down with their source. Nothing uses the profile that is not told to with --device.
 """
 
 

@@ -34,7 +34,7 @@ class _Sparse:
     data: tuple[int, ...]  # the input
 
 
-ZEROS = 0.6  # near to where sparse breaks even, which is to be predicted
+ZEROS = 0.9
 SPARSE = (
     _Sparse("csr", (1024, 1024), (1, 1024)),
     _Sparse("csr_matrix", (768, 768), (64, 768)),
