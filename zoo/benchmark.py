@@ -278,6 +278,17 @@ def _cost(names: Sequence[str]) -> Iterator[str]:
     return cost(names)
 
 
+def ota(names: Sequence[str]) -> Iterator[str]:
+    """Updates between two versions of a model, against bsdiff4 and zstd --patch-from."""
+    from onnxsqueeze.zoo import benchmark_ota
+
+    peers = [*benchmark_ota.PEERS]
+    seconds = f"seconds: diff / apply / {' / '.join(peers)}"
+    yield header("model", "change", "score before → after", "new file", "update", *peers, "update / best", seconds)
+    for cells in benchmark_ota.rows(names):
+        yield row(*cells)
+
+
 TABLES: dict[str, Callable[[Sequence[str]], Iterator[str]]] = {
     "models": models,
     "lenet": lenet,
@@ -288,6 +299,7 @@ TABLES: dict[str, Callable[[Sequence[str]], Iterator[str]]] = {
     "groups": _groups,
     "merge": _merge,
     "cost": _cost,
+    "ota": ota,
     "_open": _open,
 }
 

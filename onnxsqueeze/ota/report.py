@@ -112,7 +112,7 @@ def _bill(way: Way, fleet: int, price: float | None) -> Bill:
 
 
 def changes(old: Bundle, new: Bundle) -> tuple[Change, ...]:
-    """What became of each tensor of 64 bytes or more, as the update sees them; none where it takes no file apart."""
+    """What became of each tensor of 64 bytes or more; none where an update cannot take a file apart."""
     try:
         before, after = open_bundle(old), open_bundle(new)
     except Irregular:
