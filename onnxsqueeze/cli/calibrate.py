@@ -14,7 +14,8 @@ examples:
   onnxsqueeze calibrate four.toml --threads 4
 
 Takes under 20 seconds where the machine is not busy. Small models of each kind of operator run in onnxruntime, and
-the constants that explain their times best are written down with their source. Nothing uses the profile that is not told to with --device.
+the constants that explain their times best are written down with their source. Nothing
+uses the profile that is not told to with --device.
 """
 
 
