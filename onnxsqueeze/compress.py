@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from onnxsqueeze.pipeline.run import Step
     from onnxsqueeze.verify import Verification
 
+Given = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None  # feeds, or where they are
 RUN_UP_TO = 2 << 30  # dense bytes; beyond, models are verified tensor by tensor only, unless inputs are given
 BODY_OPSET = 13  # what the bodies of the decode functions are written in
 
@@ -58,8 +59,8 @@ def compress(
     output: str | os.PathLike[str] | None = None,
     passes: str | None = None,
     *,
-    inputs: str | os.PathLike[str] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-    calibration: str | os.PathLike[str] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    inputs: Given = None,
+    calibration: Given = None,
     budget: Budget | None = None,
     seed: int = 0,
     jobs: int | None = None,
@@ -79,10 +80,8 @@ def compress(
         model: path of an ONNX file, ``zoo:NAME``, or a ModelProto; never changed.
         output: where the compressed model goes; None measures without writing.
         passes: pipeline text such as ``prune,share{bits=5},huffman``; None for the safe pipeline.
-        inputs: ``.npz`` file, or one or more feeds (name to array), to verify on; None: the calibration samples
-            that no pass saw, or else some made from the signature.
-        calibration: samples that passes look at: ``.npz``, a folder, ``module:function``, or feeds; a quarter is
-            held out.
+        inputs: ``.npz`` file or feeds to verify on; None: samples held out, or else some made from the signature.
+        calibration: samples that passes look at: ``.npz``, a folder, ``module:function`` or feeds; a part is held out.
         budget: what the output may lose or take at most; it chooses the passes.
         seed: of everything that is drawn.
         jobs: worker threads; None for one a core.
@@ -100,14 +99,9 @@ def compress(
     from onnxsqueeze.verify import given
 
     started = time.perf_counter()
-    _check_types(model, output, passes, inputs, calibration)
+    given.check_types(model, output, passes, inputs, calibration)
     _check_options(passes, budget, seed, jobs)
-    target = None if output is None else Path(output)
-    if target is not None:
-        check_output(target)
-    source = None if hasattr(model, "graph") else resolve(model)
-    if target is not None and source is not None:
-        check_distinct(target, *_files(source))
+    source, target = _places(model, output)
     feeds = given.inputs(inputs)
     context = Context(seed, None, progress or Silent(), jobs or os.cpu_count() or 1, previous=_previous(ota_base))
     with staging(target) as folder, writing(target):
@@ -118,8 +112,8 @@ def compress(
             context = replace(context, calibration=samples.steering, held_out=samples.held_out)
             feeds = feeds if inputs is not None else (samples.held_out, samples.told)
         result = _run(path, target, folder, pipeline, context, feeds, inline, budget)
-    name = str(model) if source else "model in memory"
-    return replace(result, source=name, seconds=time.perf_counter() - started)
+    told = str(model) if source else "model in memory"
+    return replace(result, source=told, seconds=time.perf_counter() - started)
 
 
 def _run(
@@ -133,9 +127,11 @@ def _run(
     budget: Budget | None,
 ) -> Result:
     """Everything that happens in the folder of drafts, up to the output in its place."""
+    from onnxsqueeze.verify import given
+
     notes: list[str] = []
     accounts: list[Account] = []
-    _check_feeds(source, *feeds)
+    given.check(source, *feeds)
     job = _Job(source, folder, target, replace(context, notes=notes.append, accounts=accounts.append))
     steps, weights = job.draft(pipeline, inline)
     copied = _size(job.path) >= _size(source)
@@ -156,6 +152,17 @@ def _previous(path: str | os.PathLike[str] | None) -> Previous | None:
     from onnxsqueeze.pipeline.previous import Previous
 
     return None if path is None else Previous.load(path)
+
+
+def _places(model: Any, output: str | os.PathLike[str] | None) -> tuple[Path | None, Path | None]:
+    """Where the model lies, None where it is in memory, and where the output goes."""
+    target = None if output is None else Path(output)
+    if target is not None:
+        check_output(target)
+    source = None if hasattr(model, "graph") else resolve(model)
+    if target is not None and source is not None:
+        check_distinct(target, *_files(source))
+    return source, target
 
 
 def resolve(name: str | os.PathLike[str]) -> Path:
@@ -269,20 +276,6 @@ class _Job:
         self.context.notes(f"{reason}; so outputs were not compared, but {what}, and onnx.checker accepts the file")
 
 
-def _check_types(model: Any, output: Any, passes: Any, inputs: Any, calibration: Any) -> None:
-    """Refuses arguments that cannot be what they are to be."""
-    paths = (str, os.PathLike)
-    if not (isinstance(model, paths) or hasattr(model, "graph")):
-        raise ModelError(f"a model is a path or an onnx.ModelProto, not {type(model).__name__}")
-    if output is not None and not isinstance(output, paths):
-        raise ModelError(f"an output is a path, not {type(output).__name__}")
-    if passes is not None and not isinstance(passes, str):
-        raise PipelineError(f"passes are a text such as 'prune,share,huffman', not {type(passes).__name__}")
-    for name, value in (("inputs", inputs), ("calibration samples", calibration)):
-        if value is not None and not isinstance(value, (*paths, Mapping, Sequence)):
-            raise ModelError(f"{name} are a path, a feed or a sequence of feeds, not {type(value).__name__}")
-
-
 def _check_options(passes: str | None, budget: Budget | None, seed: Any, jobs: Any) -> None:
     if budget is not None and passes is not None:
         raise PipelineError("a budget chooses the passes; leave one of them out, or write allocate into the pipeline")
@@ -323,15 +316,6 @@ def _samples(calibration: Any, source: Path, pipeline: Sequence[Any], context: C
     if calibration is not None or not any(isinstance(step, Allocate) for step in pipeline):
         return given.samples(calibration, source)
     return given.made(source, context.seed, RUN_UP_TO)
-
-
-def _check_feeds(source: Path, feeds: Any, origin: str) -> None:
-    """Refuses inputs that are not the model's, before any work is done."""
-    from onnxsqueeze.model.load import parse
-    from onnxsqueeze.verify import signature
-
-    if feeds is not None:
-        signature.check(parse(source), feeds, origin)
 
 
 def _inline(model: Model, source: Path) -> None:

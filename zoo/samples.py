@@ -81,6 +81,12 @@ def _lines(prepare: Callable[[NDArray[np.uint8]], Feed]) -> Callable[[int, int],
     return lambda count, seed: [prepare(line.image) for line in data.lines(count, seed)]
 
 
+def _turned(count: int, seed: int) -> list[Feed]:
+    """Every second line upside down."""
+    lines = enumerate(data.lines(count, seed))
+    return [orientation_input(np.ascontiguousarray(np.rot90(line.image, 2 * (i % 2)))) for i, line in lines]
+
+
 def _pages(prepare: Callable[[NDArray[np.uint8]], Feed]) -> Callable[[int, int], list[Feed]]:
     return lambda count, seed: [prepare(data.page(seed + number).image) for number in range(count)]
 
@@ -234,7 +240,7 @@ _SAMPLES: dict[str, tuple[str, Callable[[int, int], list[Feed]]]] = {
     "lenet-5": ("MNIST training digits", _digits),
     "ppocr-rec": ("rendered lines of text", _lines(recognition_input)),
     "ppocr-det": ("pages of rendered lines", _pages(detection_input)),
-    "ppocr-cls": ("rendered lines of text", _lines(orientation_input)),
+    "ppocr-cls": ("rendered lines of text, every second one upside down", _turned),
     "open-nsfw": ("ImageNet photographs", _photographs(_open_nsfw)),
     "tumor-vgg16": ("ImageNet photographs, not brain scans", _photographs(_tumor)),
     "vit-s-focus": ("ImageNet photographs", _photographs(_vit)),

@@ -23,7 +23,8 @@ class OutputLoss:
 
     ``measured``: the share of decisions that changed, or of the variance that is unexplained. ``expected``: for
     decisions, the share that changes of the kind seen would turn over if each met every decision of similar margin; it
-    tells two models apart where the measured share is in steps. ``shift``: the square by which margins moved over that
+    tells two models apart where the measured share is in steps; where all decisions are for one class, at least the
+    unexplained variance of the margins. ``shift``: the square by which margins moved over that
     of the margins, or the unexplained variance: it adds up over small changes.
     """
 
@@ -73,6 +74,7 @@ class _Decisions:
 
     axis: int
     logs: bool
+    count: int  # of classes
     classes: list[Array] = field(default_factory=list)
     margins: list[Array] = field(default_factory=list)
 
@@ -86,13 +88,16 @@ class _Decisions:
         changed, moves = [], []
         for values, best, margin in zip(runs, self.classes, self.margins, strict=True):
             scores = self._scores(values)
-            if scores.shape[:-1] != best.shape:
+            if scores.shape != (*best.shape, self.count):
                 return OutputLoss(name, "decisions", 0, 1.0, 1.0, 1.0)
             changed.append((scores.argmax(axis=-1) != best).reshape(-1))
             moves.append((_margin(scores, best) - margin).reshape(-1))
         margins, moved = np.concatenate([m.reshape(-1) for m in self.margins]), np.concatenate(moves)
         share = float(np.concatenate(changed).mean()) if len(moved) else 0.0
-        return OutputLoss(name, "decisions", len(moved), share, _turned(margins, moved), _erosion(margins, moved))
+        expected = _turned(margins, moved)
+        if len(np.unique(np.concatenate([c.reshape(-1) for c in self.classes]))) < 2:
+            expected = max(expected, _unexplained(margins, moved))  # a model that always says the same would do as well
+        return OutputLoss(name, "decisions", len(moved), share, expected, _erosion(margins, moved))
 
     def _scores(self, values: Array) -> Array:
         """[..., classes], where differences mean the same everywhere; what is not finite loses."""
@@ -126,6 +131,13 @@ def _turned(margins: Array, moves: Array) -> float:
         turned[low:high] += margins[low:high] + moves[low + offset : high + offset] < 0
         met[low:high] += 1
     return float((turned / np.maximum(met, 1)).mean()) if len(margins) else 0.0
+
+
+def _unexplained(margins: Array, moves: Array) -> float:
+    """Mean square of the moves over the variance of the margins."""
+    spread = float(np.square(margins - margins.mean()).mean()) if len(margins) else 0.0
+    moved = float(np.square(moves).mean()) if len(moves) else 0.0
+    return moved / spread if spread > 0 else float(moved > 0)
 
 
 def _erosion(margins: Array, moves: Array) -> float:
@@ -199,7 +211,7 @@ def _kind(values: Array, axis: int | None) -> _Decisions | _Values:
         axis = -1
     if axis is None or not _fits(values, axis) or not 2 <= values.shape[axis] <= MOST_CLASSES:
         return _Values()
-    return _Decisions(axis, distribution)
+    return _Decisions(axis, distribution, values.shape[axis])
 
 
 def _fits(values: Array, axis: int | None) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxsqueeze.calibration.samples import Samples, read, split
-from onnxsqueeze.errors import ModelError
+from onnxsqueeze.errors import ModelError, PipelineError
 from onnxsqueeze.model.dense import external_files
 from onnxsqueeze.model.load import parse
 from onnxsqueeze.verify import signature
@@ -25,6 +25,26 @@ def inputs(given: Any) -> tuple[Sequence[Mapping[str, Any]] | None, str]:
     if not given:
         raise ModelError("inputs are empty; give at least one set, or none at all to have some made")
     return list(given), "given inputs"
+
+
+def check_types(model: Any, output: Any, passes: Any, inputs: Any, calibration: Any) -> None:
+    """Refuses arguments that cannot be what they are to be."""
+    paths = (str, os.PathLike)
+    if not (isinstance(model, paths) or hasattr(model, "graph")):
+        raise ModelError(f"a model is a path or an onnx.ModelProto, not {type(model).__name__}")
+    if output is not None and not isinstance(output, paths):
+        raise ModelError(f"an output is a path, not {type(output).__name__}")
+    if passes is not None and not isinstance(passes, str):
+        raise PipelineError(f"passes are a text such as 'prune,share,huffman', not {type(passes).__name__}")
+    for name, value in (("inputs", inputs), ("calibration samples", calibration)):
+        if value is not None and not isinstance(value, (*paths, Mapping, Sequence)):
+            raise ModelError(f"{name} are a path, a feed or a sequence of feeds, not {type(value).__name__}")
+
+
+def check(source: Path, feeds: Sequence[Mapping[str, Any]] | None, origin: str) -> None:
+    """Refuses inputs that are not the model's, before any work is done."""
+    if feeds is not None:
+        signature.check(parse(source), feeds, origin)
 
 
 def samples(calibration: Any, source: Path) -> Samples | None:

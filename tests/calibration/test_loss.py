@@ -1,0 +1,54 @@
+"""What counts as loss: decisions that change, variance that is unexplained, and a model that always says the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnxsqueeze.calibration.loss import Reference
+
+Array = np.ndarray[Any, Any]
+
+
+def logits(count: int = 200, classes: int = 5) -> list[Array]:
+    rows = np.random.default_rng(0).standard_normal((count, classes)).astype(np.float32)
+    return list(np.split(rows, count))
+
+
+def reference(runs: list[Array], axes: dict[str, int] | None = None) -> Reference:
+    return Reference(["y"], axes or {}, [[run] for run in runs])
+
+
+def test_decisions_that_change_are_counted() -> None:
+    runs = logits()
+    changed = [run if i % 10 else -run for i, run in enumerate(runs)]
+    loss = reference(runs, {"y": -1}).compare([[run] for run in changed])
+    assert loss.outputs[0].kind == "decisions"
+    assert loss.measured == pytest.approx(0.1)
+    assert reference(runs, {"y": -1}).compare([[run] for run in runs]).value == 0
+
+
+def test_other_outputs_lose_variance() -> None:
+    runs = logits()
+    moved = [run + np.float32(0.1) for run in runs]
+    loss = reference(runs).compare([[run] for run in moved])
+    assert loss.outputs[0].kind == "variance"
+    assert loss.measured == pytest.approx(0.01 / np.concatenate(runs).var(), rel=1e-3)
+
+
+def test_samples_of_one_class_do_not_let_a_constant_pass() -> None:
+    runs = [np.abs(run) * [10, 1, 1, 1, 1] + [20, 0, 0, 0, 0] for run in logits()]
+    runs = [run.astype(np.float32) for run in runs]
+    assert len({int(run.argmax()) for run in runs}) == 1
+    constant = np.mean(runs, axis=0, dtype=np.float32)
+    loss = reference(runs, {"y": -1}).compare([[constant]] * len(runs))
+    assert loss.measured == 0
+    assert loss.value > 0.5
+
+
+def test_another_shape_or_nothing_finite_is_a_total_loss() -> None:
+    runs = logits(8)
+    assert reference(runs, {"y": -1}).compare([[run[:, :3]] for run in runs]).value > 0.5
+    assert reference(runs).compare([[run * np.nan] for run in runs]).value > 1
