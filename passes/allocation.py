@@ -189,7 +189,7 @@ class Allocation:
 
         best = _largest(limit, lambda loss: holds(loss, trial)) if trial else limit
         for _ in range(TRIES):
-            if best is None or holds(best, held):
+            if best is None or self._budget.score or holds(best, held):
                 break
             best *= SAVED
         else:

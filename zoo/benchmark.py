@@ -289,6 +289,14 @@ def ota(names: Sequence[str]) -> Iterator[str]:
         yield row(*cells)
 
 
+def _accuracy(names: Sequence[str]) -> Iterator[str]:
+    from onnxsqueeze.zoo.benchmark_accuracy import accuracy
+
+    yield header("model (calibrated on)", "ratio", "loss held out", "loss unseen", "score before → after", "seconds")
+    for cells in accuracy(names):
+        yield row(*cells)
+
+
 TABLES: dict[str, Callable[[Sequence[str]], Iterator[str]]] = {
     "models": models,
     "lenet": lenet,
@@ -296,6 +304,7 @@ TABLES: dict[str, Callable[[Sequence[str]], Iterator[str]]] = {
     "scale": scale,
     "load": load,
     "kernels": _kernels,
+    "accuracy": _accuracy,
     "groups": _groups,
     "merge": _merge,
     "cost": _cost,

@@ -16,6 +16,7 @@ from onnxsqueeze.report.units import ratio, size
 
 if TYPE_CHECKING:
     from onnxsqueeze.compress import Result
+    from onnxsqueeze.passes.allocation import Account
     from onnxsqueeze.verify import Verification
 
 
@@ -74,6 +75,8 @@ def show(result: Result, console: Console) -> None:
     )
     if result.verification is not None:
         show_verification(result.verification, console)
+    if result.account is not None:
+        show_account(result.account, console)
     for note in result.notes:
         console.print(f"note: {visible(note)}", markup=False, highlight=False, soft_wrap=True)
     console.print(
@@ -81,6 +84,25 @@ def show(result: Result, console: Console) -> None:
         f"{result.ratio:.2f}x smaller, in {result.seconds:.1f} s" + (f" → {result.output}" if result.output else ""),
         soft_wrap=True,
     )
+
+
+def show_account(account: Account, console: Console) -> None:
+    """The loss on the samples that steered, and on those that were held out."""
+    held = {o.output: o for o in account.held_out_loss}
+    rows = [
+        (
+            o.output,
+            {"decisions": "decisions changed", "variance": "variance unexplained"}.get(o.kind, "score lost"),
+            f"{100 * o.measured:.2f} %",
+            f"{100 * held[o.output].measured:.2f} %" if o.output in held else "-",
+        )
+        for o in account.steering_loss
+    ]
+    title = (
+        f"Loss: {count(account.fitted, 'sample')} fitted to, {account.steering:,} that steered, "
+        f"{account.held_out:,} held out"
+    )
+    console.print(table(title, ["output", "measure", "steering", "held out"], rows, left=2))
 
 
 def show_verification(verification: Verification, console: Console) -> None:
