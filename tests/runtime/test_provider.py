@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -140,43 +139,6 @@ def test_convolutions_of_other_kinds(tmp_path: Path) -> None:
     check(convolution("group=400", sparse(800, 1, 3, 3, zeros=0.8)), [{"x": sparse(1, 400, 9, 9, zeros=0)}], tmp_path)
     line = convolution("pads=[2,1], strides=[2], dilations=[2]", sparse(24, 16, 5))
     check(line, [{"x": sparse(3, 16, 50, zeros=0)}], tmp_path)
-
-
-@pytest.mark.parametrize("order", ["h, r", "r, h"])
-@pytest.mark.parametrize("rows", [(2, 2), (1, 3), (3, 1), (0, 1), (2, 3)], ids=str)
-def test_sums_with_what_went_before(order: str, rows: tuple[int, int], tmp_path: Path) -> None:
-    """Conv, Add and Relu are one node, also where the batch, which is not known, turns out to be another."""
-    text = f"""(float[n,12,9,9] x, float[m,12,9,9] r) => (float[k,12,9,9] y) {{
-        h = Conv <pads=[1,1,1,1]> (x, w, b)  s = Add({order})  y = Relu(s) }}"""
-    model = build(text, w=sparse(12, 12, 3, 3), b=sparse(12, zeros=0))
-    feeds = [{name: sparse(size, 12, 9, 9, zeros=0) for name, size in zip("xr", rows, strict=True)}]
-    if rows == (2, 3):
-        with pytest.raises(Exception, match="has another shape"):
-            native(packed(model), feeds, tmp_path)
-        return
-    check(model, feeds, tmp_path)
-    assert not any("Add" in name for name in native_names(tmp_path))
-
-
-def native_names(folder: Path) -> set[str]:
-    """Nodes in the last profile."""
-    last = max(folder.glob("profile*"), key=os.path.getmtime)
-    return {event.get("args", {}).get("op_name", "") for event in json.loads(last.read_text())}
-
-
-@pytest.mark.parametrize("level", ["ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_ALL"])
-def test_layers_that_share_a_bias(level: str, tmp_path: Path) -> None:
-    text = """(float[n,90] x) => (float[n,90] y) {
-        h = Gemm(x, v, b)  g = Relu(h)  m = MatMul(g, w)  y = Add(m, b) }"""
-    model = build(text, v=sparse(90, 90, seed=1), w=sparse(90, 90), b=sparse(90, zeros=0.9))
-    feeds = batches(90, 2)
-    stock = onnxruntime.InferenceSession(packed(model), options(), providers=["CPUExecutionProvider"])
-    made = session_options(options(), kernel="always", profile="")
-    made.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-    session = onnxruntime.InferenceSession(packed(model), made, enable_fallback=0)
-    expected = stock.run(None, feeds[0])[0]
-    assert np.abs(session.run(None, feeds[0])[0] - expected).max() <= BOUND * np.abs(expected).max()
-    assert native(packed(model), feeds, tmp_path)[1] == 2
 
 
 def test_patterns_and_scales(tmp_path: Path) -> None:
