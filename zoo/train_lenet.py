@@ -63,7 +63,7 @@ def train(net: nn.Sequential, epochs: int = EPOCHS, source: Source = data.mnist)
 
 def tune(net: nn.Sequential, steps: int, parameters: list[nn.Parameter]) -> None:
     """Trains some parameters further in place, with Adam at a small rate, as one does for the next version."""
-    images, labels = _tensors(train=True)
+    images, labels = _tensors(data.mnist, train=True)
     optimizer = torch.optim.Adam(parameters, lr=1e-4)
     for _ in range(steps):
         pick = torch.randint(0, len(images), (BATCH,))
