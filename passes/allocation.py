@@ -213,12 +213,12 @@ class Allocation:
             self._context.progress.advance(f"{nbytes:,} bytes")
             if nbytes <= limit and (best is None or nbytes > best[0]):
                 best = nbytes, choices
-            if 0.995 * limit <= nbytes <= limit:
+            if 0.991 * limit <= nbytes <= limit:
                 break
             told = predicted(tables, choices)[0]
             if nbytes > limit and wanted < sum(min(c.nbytes.min() for c in t.curves) for t in tables):
                 break
-            wanted = told + 0.998 * limit - nbytes if told + 0.998 * limit > nbytes else told / 2
+            wanted = told + 0.997 * limit - nbytes if told + 0.997 * limit > nbytes else told / 2
         self._context.progress.finish()
         if best is None:
             raise PassError(f"the file cannot be as small as {limit:,} bytes; the smallest reachable is {nbytes:,}")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 OCTAVES = (-5, 2.5)  # log2 of the grid's step over the values' root mean square
-MEASURED, TRIED = 2, 16  # steps an octave that are measured, and that may be chosen: between them, interpolation
+MEASURED, TRIED = 2, 64  # steps an octave that are measured, and that may be chosen: between them, interpolation
 FAINTEST = 1e-30
 
 
