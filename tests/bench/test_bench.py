@@ -51,7 +51,7 @@ def test_the_command_prints_tables_and_json(model: Path, capsys: pytest.CaptureF
     against = str(model.with_name("in.onnx"))
     assert main(["bench", str(model), "--against", against, "--seconds", "1", "--threads", "1"]) == 0
     printed = capsys.readouterr().out
-    for word in ("execution provider", "runtime.load", "few", "sparse", "1 thread,", against):
+    for word in ("runtime.load on the CPU provider", "stock onnxruntime", "few", "sparse", "1 thread,", against):
         assert word in printed
     assert main(["bench", str(model), "--seconds", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
