@@ -8,21 +8,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from onnxsqueeze.calibration.collect import layers
 from onnxsqueeze.encode import Note, Scale, Sharing
 from onnxsqueeze.encode.indices import reconstruct, row_chunks, scale_slice
+from onnxsqueeze.errors import PassError
 from onnxsqueeze.passes import clusters
 from onnxsqueeze.passes.bounds import channel_squares, choices, error_bounds, in_range, packable, relative_error
+from onnxsqueeze.passes.criteria import Surgery, measurable
 from onnxsqueeze.passes.keep import on_old_codebook
+from onnxsqueeze.passes.rounding import carried, relative_output_error
 from onnxsqueeze.runtime import native
 
 if TYPE_CHECKING:
+    from onnxsqueeze.calibration.collect import Layer
     from onnxsqueeze.model import Model, Weight
     from onnxsqueeze.pipeline import Context
 
 Array = npt.NDArray[Any]
+Data = tuple["Surgery", "Layer"]  # what calibration inputs tell of a weight
 
 TIGHTEST = 0.015  # what 255 values reach on long-tailed tensors
 ATTEMPTS = 4  # at an error bound, which the search meets on average over the channels only
+LOOSER = 3.0  # times the bound on outputs' errors that weights' may grow to
 SCALE_STEPS = 2  # scales are powers of two to the 1/SCALE_STEPS
 
 
@@ -32,13 +39,15 @@ class Share:
 
     `error` bounds the whole model: tensor t of n_t weights may have a relative error of error * sqrt(n_t / N),
     measured per output channel and averaged (root mean square), so that the squares add up to error**2;
-    bounds below 0.015 are raised to it.
+    bounds below 0.015 are raised to it. With calibration inputs the errors are those of the layers' outputs, and
+    `feedback` carries what rounding a value costs over to values not yet rounded (GPTQ), layer by layer.
     """
 
     bits: int | None = None
     error: float = 0.18
     init: str = "linear"
     scale: str = "auto"
+    feedback: bool | None = None
     minimum: int = 256
 
     def __post_init__(self) -> None:
@@ -53,16 +62,37 @@ class Share:
         bounds = error_bounds([w.size for w in weights], self.error, TIGHTEST)
         entropy = "huffman" in context.following
         jobs = list(zip(weights, bounds, strict=True))
+        changed = self._with_data(model, jobs, entropy, context) if self._needs_data(context) else {}
+        left = [job for job in jobs if job[0].name not in changed]
 
         def work(job: tuple[Weight, float]) -> bool:
             weight, bound = job
             return self._share(weight, bound, entropy, context)
 
-        return sum(context.each("share", work, jobs, lambda job: job[0].name))
+        return sum(changed.values()) + sum(context.each("share", work, left, lambda job: job[0].name))
 
-    def _share(self, weight: Weight, bound: float, entropy: bool, context: Context) -> bool:
+    def _needs_data(self, context: Context) -> bool:
+        if self.feedback and not context.calibration:
+            raise PassError("share: feedback needs calibration inputs; give some with --calibration")
+        return bool(context.calibration) and context.previous is None and self.feedback is not False
+
+    def _with_data(
+        self, model: Model, jobs: list[tuple[Weight, float]], entropy: bool, context: Context
+    ) -> dict[str, bool]:
+        """Shares layer after layer, each on what the ones before, shared already, feed it; whether each changed."""
+        of, surgery = {weight.name: (weight, bound) for weight, bound in jobs}, Surgery()
+        changed: dict[str, bool] = {}
+        for stage in layers(model, context.calibration or (), set(of), context.jobs, context.progress, "share"):
+            for layer in filter(measurable, stage):
+                changed[layer.name] = self._share(*of[layer.name], entropy, context, (surgery, layer))
+        return changed
+
+    def _share(self, weight: Weight, bound: float, entropy: bool, context: Context, data: Data | None = None) -> bool:
         values = weight.values()
-        found = self._found(weight, values, bound, entropy, context)
+        if data is None:
+            found = self._found(weight, values, bound, entropy, context)
+        else:
+            found = self._carried(values, weight.channel_axis, bound, entropy, context.seed, data)
         if found is None:
             return False
         shared, sharing = found
@@ -99,6 +129,26 @@ class Share:
                 return shared, sharing
             target *= 0.99 * bound / error
         return None
+
+    def _carried(
+        self, values: Array, axis: int | None, bound: float, entropy: bool, seed: int, data: Data
+    ) -> tuple[Array, Sharing] | None:
+        """The weight on the coarsest codebook that keeps its layer's outputs within the bound."""
+        target, best = bound, None
+        for _ in range(ATTEMPTS):
+            sharing = self._best(values, axis, target, entropy, seed)
+            if sharing is None:
+                break
+            shared = carried(*data, values, sharing, apply(values, sharing))
+            if self.bits is not None:
+                return shared, sharing
+            error = relative_output_error(*data, values, shared)
+            if error <= bound:
+                best = shared, sharing
+            if best is not None and (error > 0.9 * bound or target > LOOSER * bound):
+                break
+            target *= 0.99 * bound / max(error, bound / LOOSER)
+        return best
 
     def _best(self, values: Array, axis: int | None, bound: float, entropy: bool, seed: int) -> Sharing | None:
         """The sharing with the fewest bits (within the bound) or, at fixed bits, with the least error."""

@@ -251,6 +251,12 @@ def _kernels(threads: Sequence[str]) -> Iterator[str]:
     return kernels(threads)
 
 
+def _updates(arguments: Sequence[str]) -> Iterator[str]:
+    from onnxsqueeze.zoo import benchmark_updates
+
+    return _of(benchmark_updates.TABLES, "updates", arguments)
+
+
 def _groups(arguments: Sequence[str]) -> Iterator[str]:
     from onnxsqueeze.zoo import benchmark_groups
 
@@ -306,6 +312,7 @@ TABLES: dict[str, Callable[[Sequence[str]], Iterator[str]]] = {
     "kernels": _kernels,
     "accuracy": _accuracy,
     "groups": _groups,
+    "updates": _updates,
     "merge": _merge,
     "cost": _cost,
     "ota": ota,

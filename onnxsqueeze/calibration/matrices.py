@@ -40,6 +40,7 @@ class Reading:
     node: NodeProto
     value: Key | None  # None for state
     scope: int  # of the node
+    place: int  # of the node in its graph
 
     @property
     def seen(self) -> tuple[int, ...]:
@@ -122,7 +123,8 @@ def _reading(wiring: Edges, name: str, shape: tuple[int, ...], reach: Reach) -> 
     value = None if read is None else wiring.key(site.scope, site.node.input[read])
     if (read is not None and value is None) or (value is not None and value in wiring.constants):
         return
-    yield Reading(name, shape, reach.moves, kind, site.node, value, site.scope.index)
+    place = next(i for i, node in enumerate(site.scope.graph.node) if node is site.node)
+    yield Reading(name, shape, reach.moves, kind, site.node, value, site.scope.index, place)
 
 
 def _kind(node: NodeProto, position: int) -> str | None:

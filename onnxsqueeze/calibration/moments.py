@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 LARGEST = 6144  # side of a matrix that is kept whole; wider ones are kept as blocks along the diagonal
-ROWS = 4096  # of one sample that are looked at, evenly spread
+ROWS = 32768  # over all samples that are looked at, evenly spread
+ROWS_LEAST, ROWS_MOST = 256, 4096  # of one sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,7 @@ class Gathering:
     """Adds up moments over samples."""
 
     reading: Reading
+    most: int = ROWS_MOST  # rows of one sample
     _sums: Array = field(default_factory=lambda: np.zeros(0, np.float32))
     _totals: Array = field(default_factory=lambda: np.zeros(0, np.float32))
     _rows: int = 0
@@ -55,7 +57,7 @@ class Gathering:
         if reading.kind == "rows":
             self._count(value)
             return
-        inputs = rows_of(value, reading)  # [groups, rows, inputs]
+        inputs = rows_of(value, reading, self.most)  # [groups, rows, inputs]
         if inputs is None or not inputs.size or not np.isfinite(inputs).all():
             return
         groups, count, width = inputs.shape
@@ -65,9 +67,9 @@ class Gathering:
             self._totals = np.zeros((groups, width), np.float64)
         if (groups, width) != self._totals.shape:
             return
-        for group, block in np.ndindex(groups, blocks):
-            part = inputs[group, :, block * (width // blocks) : (block + 1) * (width // blocks)]
-            self._sums[group, block] += part.T @ part
+        for block in range(blocks):
+            part = inputs[:, :, block * (width // blocks) : (block + 1) * (width // blocks)]
+            self._sums[:, block] += part.transpose(0, 2, 1) @ part
         self._totals += inputs.sum(axis=1, dtype=np.float64)
         self._rows += count
 
@@ -95,20 +97,25 @@ def block_count(width: int) -> int:
     return next(count for count in range(least, width + 1) if width % count == 0)
 
 
-def rows_of(value: Array, reading: Reading) -> Array | None:
+def rows_a_sample(samples: int) -> int:
+    """Rows of one sample that are looked at, so that all samples together are enough and not too many."""
+    return max(ROWS_LEAST, min(ROWS_MOST, -(-ROWS // samples)))
+
+
+def rows_of(value: Array, reading: Reading, most: int = ROWS_MOST) -> Array | None:
     """The rows that the weight is multiplied with, float32 [groups or 1, rows, inputs]; None where shapes mislead."""
     value = value.astype(np.float32, copy=False)
     if reading.kind == "conv":
-        return _patches(value, reading)
+        return _patches(value, reading, most)
     if reading.kind == "conv_transpose":
         split = value.reshape(len(value), reading.groups, -1, int(np.prod(value.shape[2:])))
-        return _spread(split.transpose(1, 0, 3, 2).reshape(reading.groups, -1, split.shape[2]))
+        return _spread(split.transpose(1, 0, 3, 2).reshape(reading.groups, -1, split.shape[2]), most)
     if reading.kind == "recurrent":
-        return _spread(value.reshape(1, -1, value.shape[-1]))
+        return _spread(value.reshape(1, -1, value.shape[-1]), most)
     if reading.kind == "state":
         axis = 2 if roles.integer(reading.node, "layout", 0) else 1
         moved = np.moveaxis(value, axis, 0)
-        return _spread(moved.reshape(len(moved), -1, value.shape[-1]))
+        return _spread(moved.reshape(len(moved), -1, value.shape[-1]), most)
     position = 0 if reading.kind == "product" else 1
     if value.ndim < 2:
         value = value.reshape(1, -1) if reading.kind == "product" else value.reshape(-1, 1)
@@ -116,43 +123,50 @@ def rows_of(value: Array, reading: Reading) -> Array | None:
         value = np.swapaxes(value, -1, -2)
     batches = reading.seen[:-2]
     if int(np.prod(batches)) == 1:
-        return _spread(value.reshape(1, -1, value.shape[-1]))
+        return _spread(value.reshape(1, -1, value.shape[-1]), most)
     if value.shape[-2 - len(batches) : -2] != batches:
         return None
     moved = np.moveaxis(value, range(-2 - len(batches), -2), range(len(batches)))
-    return _spread(moved.reshape(int(np.prod(batches)), -1, value.shape[-1]))
+    return _spread(moved.reshape(int(np.prod(batches)), -1, value.shape[-1]), most)
 
 
-def _spread(rows: Array, most: int = ROWS) -> Array:
+def _spread(rows: Array, most: int) -> Array:
     """At most so many rows, evenly spread: [groups, rows, inputs]."""
-    step = -(-rows.shape[1] // most)
-    return rows if step <= 1 else rows[:, ::step]
+    return rows if rows.shape[1] <= most else rows[:, _places(rows.shape[1], most)]
 
 
-def _patches(value: Array, reading: Reading) -> Array | None:
+def _places(total: int, most: int) -> Array:
+    """At most so many of ``total`` places: one in each of equal spans, drawn, lest it be always the same column."""
+    if total <= most:
+        return np.arange(total)
+    drawn = np.random.default_rng(0).random(most)
+    return np.minimum(((np.arange(most) + drawn) * (total / most)).astype(np.int64), total - 1)
+
+
+def _patches(value: Array, reading: Reading, most: int) -> Array | None:
     """What a convolution sees at each of its positions (im2col)."""
     kernel, node = reading.seen[2:], reading.node
     if value.ndim != len(kernel) + 2:
         return None
     strides, dilations = _ints(node, "strides", [1] * len(kernel)), _ints(node, "dilations", [1] * len(kernel))
     pads = _pads(node, value.shape[2:], kernel, strides, dilations)
+    if min(least for pair in pads for least in pair) < 0:
+        return None
     padded = np.pad(value, [(0, 0), (0, 0), *pads])
     reach = [dilation * (size - 1) + 1 for dilation, size in zip(dilations, kernel, strict=True)]
-    places = [range(0, n - r + 1, s) for n, r, s in zip(padded.shape[2:], reach, strides, strict=True)]
-    shape = (len(value), *(len(p) for p in places))
+    if any(size < wide for size, wide in zip(padded.shape[2:], reach, strict=True)):
+        return None
+    axes = tuple(range(2, value.ndim))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axes)  # [n, channels, places …, reach …]
+    windows = windows[tuple(slice(None, None, step) for step in (1, 1, *strides, *dilations))]
+    shape = (len(value), *windows.shape[2 : value.ndim])
     total = int(np.prod(shape))
     if not total:
         return None
-    step = -(-total // ROWS)
-    picked = np.unravel_index(np.arange(0, total, step), shape)
-    starts = [picked[1 + axis] * strides[axis] for axis in range(len(kernel))]
-    columns = []
-    for offset in np.ndindex(*kernel):
-        at = tuple(start + dilations[axis] * offset[axis] for axis, start in enumerate(starts))
-        columns.append(padded[(picked[0], slice(None), *at)])  # [rows, channels]
-    patches = np.stack(columns, axis=-1)  # [rows, channels, kernel]
-    grouped = patches.reshape(len(patches), reading.groups, -1)
-    return np.ascontiguousarray(grouped.transpose(1, 0, 2))
+    first, *places = np.unravel_index(_places(total, most), shape)
+    picked: tuple[Any, ...] = (first, slice(None), *places)
+    patches: Array = windows[picked]  # [rows, channels, kernel …]
+    return patches.reshape(len(patches), reading.groups, -1).transpose(1, 0, 2)
 
 
 def _pads(

@@ -1,0 +1,160 @@
+"""Runs a model a part at a time: what flows from one part into the next is kept on disk, sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import GraphProto, ModelProto, helper
+
+from onnxsqueeze.calibration.expose import expose
+from onnxsqueeze.calibration.matrices import Reading
+from onnxsqueeze.calibration.session import open_session, run
+from onnxsqueeze.calibration.stages import Stage
+from onnxsqueeze.errors import ModelError
+from onnxsqueeze.model.graphs import Key, bodies, constant_value, reads, remove_dead, walk
+from onnxsqueeze.model.save import save
+
+if TYPE_CHECKING:
+    from onnxsqueeze.model import Model
+
+Array = npt.NDArray[Any]
+Feed = Mapping[str, Any]
+
+KEPT = {f"tensor({kind})" for kind in ("float", "float16", "double", "bool")} | {
+    f"tensor({sign}int{bits})" for sign in ("", "u") for bits in (8, 16, 32, 64)
+}  # types of values that can be kept on disk
+IR = 8  # from 4 on, initializers need not be inputs
+
+
+class Runner:
+    """Runs the nodes between where it stands and where a stage begins, for each sample."""
+
+    def __init__(self, model: Model, feeds: Sequence[Feed], folder: Path) -> None:
+        self._model, self._feeds, self._folder = model, feeds, folder
+        self._start = 0  # nodes of the main graph before this one have been run
+        self._known: list[str] = []  # values kept on disk, there
+        self._fixed = _fixed(model.proto.graph)
+        self._session: Any = None
+        self._outputs: list[str | None] = []
+        self._flowing: list[str] = []  # made here and used further on
+        self._kept: list[str] | None = None  # all that is used further on; None where it cannot be kept on disk
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        return len(self._feeds)
+
+    def seek(self, stage: Stage, wanted: Sequence[Reading]) -> None:
+        """Opens the part that ends where the stage begins and makes what flows into it."""
+        try:
+            self._open(stage, wanted)
+        except ModelError:
+            if self._start == 0:
+                raise
+            self._start, self._known = 0, []  # the part alone does not open: from the beginning on
+            self._open(stage, wanted)
+
+    def run(self, number: int) -> list[Array | None]:
+        """What flows into the readings for one sample, float32; None where it cannot be told."""
+        feed = self._feed(number)
+        names = list(dict.fromkeys([name for name in self._outputs if name is not None] + self._flowing))
+        made = dict(zip(names, run(self._session, names, feed), strict=True))
+        if self._kept is not None:
+            kept = {name: made[name] if name in made else feed[name] for name in self._kept}
+            arrays: dict[str, Any] = {f"v{i}": value for i, value in enumerate(kept.values())}
+            np.savez(self._file(number, "next"), **arrays)
+        return [None if name is None else made[name] for name in self._outputs]
+
+    def advance(self, stage: Stage) -> None:
+        """From now on begins where the stage does, if all that is used from there on could be kept."""
+        self._session = None
+        if self._kept is None:
+            return
+        for number in range(self.count):
+            self._file(number, "next").replace(self._file(number, "now"))
+        self._start, self._known = stage.first, self._kept
+
+    def _file(self, number: int, when: str) -> Path:
+        return self._folder / f"{number}.{when}.npz"
+
+    def _feed(self, number: int) -> dict[str, Any]:
+        if self._start == 0:
+            return dict(self._feeds[number])
+        with np.load(self._file(number, "now"), allow_pickle=False) as arrays:
+            return {name: arrays[f"v{i}"] for i, name in enumerate(self._known)}
+
+    def _open(self, stage: Stage, wanted: Sequence[Reading]) -> None:
+        proto = ModelProto()
+        proto.CopyFrom(self._model.proto)
+        proto.ir_version = max(proto.ir_version, IR)
+        feed = self._feed(0)
+        self._outputs = _expose(proto, wanted)
+        self._flowing, passing = self._flow(proto.graph, stage.first, feed)
+        proto.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in self._flowing)
+        self._cut(proto.graph, feed)
+        path = self._folder / "part.onnx"
+        save(proto, path, self._model.data, None)
+        self._session = open_session(path, 1)
+        path.unlink()
+        kinds = {output.name: output.type for output in self._session.get_outputs()}
+        simple = all(np.asarray(feed[name]).dtype.kind in "biuf" for name in passing)
+        keep = simple and all(kinds[name] in KEPT for name in self._flowing)
+        self._kept = [*passing, *self._flowing] if keep else None
+        self._flowing = self._flowing if keep else []
+
+    def _flow(self, graph: GraphProto, first: int, feed: Feed) -> tuple[list[str], list[str]]:
+        """What is used from node ``first`` on: values made between the start and there, and those fed."""
+        nodes = list(graph.node)
+        used: set[str] = set().union(*(reads(node) for node in nodes[first:]))
+        made = [name for node in nodes[self._start : first] for name in node.output if name]
+        return [n for n in made if n in used and n not in self._fixed], [n for n in feed if n in used]
+
+    def _cut(self, graph: GraphProto, feed: Feed) -> None:
+        """Leaves the nodes from where the runner stands, and those that make constants."""
+        if self._start:
+            del graph.input[:]
+            for name, value in feed.items():
+                kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+                graph.input.append(helper.make_tensor_value_info(name, kind, [None] * value.ndim))
+            kept = [n for i, n in enumerate(graph.node) if i >= self._start or set(n.output) & self._fixed]
+            nodes = GraphProto(node=kept)
+            graph.ClearField("node")
+            graph.node.extend(nodes.node)
+        del graph.value_info[:]
+        remove_dead(graph)
+
+
+def _fixed(graph: GraphProto) -> set[str]:
+    """Values of the main graph that are made of constants alone: these are made again in every part."""
+    known = {tensor.name for tensor in graph.initializer} | {tensor.values.name for tensor in graph.sparse_initializer}
+    made: set[str] = set()
+    for node in graph.node:
+        inputs = [name for name in node.input if name]
+        simple = constant_value(node) is not None or (bool(inputs) and not any(bodies(node)))
+        drawn = node.op_type.startswith("Random")
+        if node.op_type == "Constant" or (simple and not drawn and known.issuperset(inputs)):
+            outputs = [name for name in node.output if name]
+            known.update(outputs)
+            made.update(outputs)
+    return made
+
+
+def _expose(proto: ModelProto, wanted: Iterable[Reading]) -> list[str | None]:
+    """Makes the values that flow into these readings the outputs; the name of each, None where it cannot leave."""
+    graphs = [scope.graph for scope in walk(proto)]
+    keys: list[Key] = []
+    for reading in wanted:
+        if reading.value is not None:
+            keys.append(reading.value)
+            continue
+        node = graphs[reading.scope].node[reading.place]
+        if not node.output[0]:
+            node.output[0] = f"calibration.state.{reading.scope}.{reading.place}"
+        keys.append((reading.scope, node.output[0]))
+    distinct = list(dict.fromkeys(keys))
+    outputs = dict(zip(distinct, expose(proto, distinct), strict=True))
+    return [outputs[key] for key in keys]
