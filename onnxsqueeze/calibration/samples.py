@@ -152,7 +152,9 @@ def _arrays(path: Path) -> dict[str, Array]:
         with loaded:
             return {name: loaded[name] for name in loaded.files}
     except Exception as error:  # zipfile, zlib and numpy raise all sorts for corrupt files
-        raise ModelError(f"cannot read calibration samples from '{path}': {_reason(error)}") from error
+        raise ModelError(
+            f"cannot read calibration samples from '{path}': {_reason(error)}"
+        ) from None  # no cause: it is not the output that failed
 
 
 def _tensor(path: Path) -> Array:
@@ -163,7 +165,9 @@ def _tensor(path: Path) -> Array:
             raise ValueError("it is no tensor with its data inside")
         return numpy_helper.to_array(tensor)
     except Exception as error:  # protobuf and onnx raise their own
-        raise ModelError(f"cannot read calibration sample '{path}': {_reason(error)}") from error
+        raise ModelError(
+            f"cannot read calibration sample '{path}': {_reason(error)}"
+        ) from None  # no cause: it is not the output that failed
 
 
 def function(text: str, what: str) -> Any:
