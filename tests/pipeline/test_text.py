@@ -51,7 +51,7 @@ def test_prints_only_what_differs_from_the_defaults() -> None:
         ("xyz", "unknown pass 'xyz'; known: fold, merge, channels, "),
         ("Share", "did you mean 'share'"),
         ("share{bit=5}", "unknown option of share 'bit'; did you mean 'bits'"),
-        ("share{qqq=5}", "known: bits, error, init, scale, minimum"),
+        ("share{qqq=5}", "known: bits, error, init, scale, feedback, minimum"),
         ("share{bits}", "option 'bits' of share has no value; write bits="),
         ("share{bits=}", "'' in share{bits=} is not a value of type int or none"),
         ("share{bits=5.5}", "not a value of type int or none"),
