@@ -73,7 +73,7 @@ class Surgery:
             def plan(start: int, columns: Array) -> Change:
                 return lambda j, now: np.where(kept[j], now, 0)
 
-            return _no_worse(weights, compensate(weights, factors, plan), factors)
+            return _no_worse(weights, compensate(weights, factors.upper, plan), factors)
 
         return self.each(layer, values, operate).astype(values.dtype)
 
@@ -81,7 +81,9 @@ class Surgery:
         """Removes that share of single weights, by what each costs when the later ones make up for it."""
 
         def operate(weights: Array, place: tuple[int, Array], factors: Factors) -> Array:
-            return _no_worse(weights, compensate(weights, factors, Sparse(weights, factors, sparsity).plan), factors)
+            return _no_worse(
+                weights, compensate(weights, factors.upper, Sparse(weights, factors, sparsity).plan), factors
+            )
 
         return self.each(layer, values, operate).astype(values.dtype)
 
@@ -93,7 +95,7 @@ class Surgery:
 
         def operate(weights: Array, place: tuple[int, Array], factors: Factors) -> Array:
             plan = _Patterned(weights, factors, kept, group).plan
-            return _no_worse(weights, compensate(weights, factors, plan, group, group), factors)
+            return _no_worse(weights, compensate(weights, factors.upper, plan, group, group), factors)
 
         return self.each(layer, values, operate, order).astype(values.dtype)
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from onnxsqueeze.encode import Scale, Sharing
 from onnxsqueeze.encode.indices import reconstruct, row_chunks
-from onnxsqueeze.passes.feedback import carry, factor
 from onnxsqueeze.passes.share import channel_scale
+from onnxsqueeze.passes.surgeon import DAMPING, compensate, factor
 from onnxsqueeze.runtime import native
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ Array = npt.NDArray[Any]
 MOST_LEVELS = 255
 FAINTEST = 1e-12  # share of all levels that no level's is taken to be below
 BORDER = 0.1155 / 2  # λ / 2Δ² at which a bit is worth as much squared error here as by a finer grid: 6 dB a bit
-DAMPING = 0.01  # of the moments' mean diagonal, added to it: inputs that the samples did not show matter a little too
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +45,7 @@ class Inputs:
         damped = _damped(moments.matrices, moments.rows)
         uppers = np.empty_like(damped)
         for place in np.ndindex(damped.shape[:2]):
-            uppers[place] = factor(damped[place])
+            uppers[place] = factor(damped[place], damping=0).upper
         return Inputs(reading, damped, uppers)
 
     def parts(self, matrix: Array) -> Iterator[tuple[tuple[int, slice, slice], Array, Array]]:
@@ -121,7 +120,7 @@ class Quantizer:
         found = np.empty(self._matrix.shape, np.uint8)
         for place, _, upper in self._inputs.parts(self._matrix):
             own = None if factors is None else factors[place]
-            found[place] = carry(self._matrix[place], upper, levels, borders, own)
+            found[place] = _carried(self._matrix[place], upper, levels, borders, own)
         return found
 
     def _restored(self, indices: Array, levels: Array, scale: Scale | None) -> Array:
@@ -131,6 +130,23 @@ class Quantizer:
         for rows in row_chunks(self.values.shape):
             result[rows] = reconstruct(levels, own[rows], scale, rows, self.values.dtype)
         return result
+
+
+def _carried(weights: Array, upper: Array, levels: Array, borders: Array, factors: Array | None) -> Array:
+    """Which level each weight takes, errors carried to the inputs that follow: uint8 [outputs, inputs].
+
+    ``factors``: shaped like the weights: what levels and borders are multiplied with; None for 1.
+    """
+    found = np.empty(weights.T.shape, np.uint8)
+    scales = None if factors is None else np.ascontiguousarray(factors.T)
+
+    def change(j: int, now: Array) -> Array:
+        found[j] = native.assign(now if scales is None else now / scales[j], borders)
+        chosen: Array = levels[found[j]]
+        return chosen if scales is None else chosen * scales[j]
+
+    compensate(weights, upper, lambda start, columns: change)
+    return found.T
 
 
 def _damped(matrices: Array, rows: int) -> Array:

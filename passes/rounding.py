@@ -42,7 +42,7 @@ def carried(surgery: Surgery, layer: Layer, values: Array, sharing: Sharing, pla
         def plan(start: int, columns: Array) -> Change:
             return change
 
-        made, other = compensate(weights, factors, plan), nearest[group][:, inputs]
+        made, other = compensate(weights, factors.upper, plan), nearest[group][:, inputs]
         worse = output_error(other - weights, factors) < output_error(made - weights, factors)
         return np.where(worse[:, None], other, made)
 

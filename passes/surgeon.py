@@ -34,15 +34,18 @@ class Factors:
 def factor(matrix: Array, damping: float = DAMPING) -> Factors:
     """One Cholesky decomposition of H with its axes reversed, and one triangular inverse.
 
-    ``matrix``: float32 [inputs, inputs]. Inputs that are always zero count as independent of the others.
+    ``matrix``: float32 [inputs, inputs]. Inputs that are always zero count as independent of the others. Where the
+    matrix is not positive definite in float32, it is damped more, also without ``damping``.
     """
     from scipy.linalg import cholesky
     from scipy.linalg.lapack import strtri
 
     damped = matrix[::-1, ::-1].astype(np.float32, order="F")
     diagonal = np.einsum("ii->i", damped)
-    step = added = np.float32(damping * (float(diagonal.mean()) or 1.0))
-    diagonal += step
+    mean = float(diagonal.mean()) or 1.0
+    added = np.float32(damping * mean)
+    diagonal += added
+    step = np.float32((damping or DAMPING) * mean)
     while True:
         try:
             lower = cholesky(damped, lower=True, check_finite=False)
@@ -69,12 +72,12 @@ def damping(matrix: Array, rows: int) -> float:
     return share / (1 - share)
 
 
-def compensate(weights: Array, factors: Factors, plan: Plan, unit: int = LEAF, block: int = BLOCK) -> Array:
+def compensate(weights: Array, upper: Array, plan: Plan, unit: int = LEAF, block: int = BLOCK) -> Array:
     """Changes column by column, the later ones making up for it.
 
     Args:
         weights: [outputs, inputs]; not changed.
-        factors: of what flows in.
+        upper: of the ``factor`` of what flows in.
         plan: given at most ``block`` neighbouring columns as they are when their turn comes, how each is to change.
         unit: columns that are worked off one by one; blocks are made of whole units, but for the last.
         block: at least ``unit``.
@@ -84,7 +87,7 @@ def compensate(weights: Array, factors: Factors, plan: Plan, unit: int = LEAF, b
     """
     columns = np.array(weights.T, np.float32, order="C")
     errors = np.zeros_like(columns)
-    _Sweep(columns, errors, factors.upper, plan, unit, block).run(0, len(columns), None)
+    _Sweep(columns, errors, upper, plan, unit, block).run(0, len(columns), None)
     return columns.T
 
 

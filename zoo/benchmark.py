@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -205,6 +204,7 @@ def _open(arguments: Sequence[str]) -> Iterator[str]:
     import onnxruntime
 
     import onnxsqueeze.pipeline.unpack  # noqa: F401  # so that imports are not timed
+    from onnxsqueeze.bench.session import memory
     from onnxsqueeze.runtime.session import load as native
 
     way, path = arguments
@@ -216,15 +216,7 @@ def _open(arguments: Sequence[str]) -> Iterator[str]:
     else:
         onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     seconds = time.perf_counter() - started
-    yield f"{seconds} {_own_peak()}"
-
-
-def _own_peak() -> float:
-    """Peak resident memory of this process, in MB (ru_maxrss would count the process that started it)."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    peak = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
-    return (peak if peak is not None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024 / 1e6
+    yield f"{seconds} {memory()[0] / 1e6}"
 
 
 def _latency_ratio(name: str, dense: Path, small: Path) -> float:

@@ -52,7 +52,7 @@ def opened(way: str, path: Path, threads: int, kernel: str) -> Opened:
     return Opened(**json.loads(done.stdout))
 
 
-def _memory() -> tuple[int, int]:
+def memory() -> tuple[int, int]:
     """Peak and current resident bytes of this process (ru_maxrss would count the process that started it)."""
     status = Path("/proc/self/status")
     if not status.exists():
@@ -69,11 +69,11 @@ def _main(arguments: Sequence[str]) -> None:
 
     way, path, threads, kernel = arguments
     onnxruntime.set_default_logger_severity(4)
-    before = _memory()[1]
+    before = memory()[1]
     started = time.perf_counter()
     session = open_session(way, path, int(threads), kernel)
     seconds = time.perf_counter() - started
-    peak, resident = _memory()
+    peak, resident = memory()
     sys.stdout.write(json.dumps(asdict(Opened(seconds, peak - before, resident - before))))
     del session
 

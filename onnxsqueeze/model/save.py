@@ -152,7 +152,8 @@ def _item(message: Message, read: Read) -> Message:
     return message
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A whole number as protobuf has it: 7 bits a byte, the lowest first."""
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -178,7 +179,7 @@ def _parts(message: Message) -> Iterator[bytes | tuple[bytes, Message]]:
         if field.message_type is None:
             yield _plain(message, field.name)
         else:
-            tag = _varint(field.number << 3 | 2)
+            tag = varint(field.number << 3 | 2)
             for item in [value] if isinstance(value, Message) else value:
                 yield tag, item
 
@@ -190,7 +191,7 @@ def _graph_size(graph: GraphProto, read: Read) -> int:
             size += len(part)
         else:
             length = _item(part[1], read).ByteSize()
-            size += len(part[0]) + len(_varint(length)) + length
+            size += len(part[0]) + len(varint(length)) + length
     return size
 
 
@@ -202,11 +203,11 @@ def _stream(model: ModelProto, file: BinaryIO, read: Read) -> None:
             if isinstance(part, bytes):
                 file.write(part)
             elif isinstance(part[1], GraphProto):
-                file.write(part[0] + _varint(_graph_size(part[1], read)))
+                file.write(part[0] + varint(_graph_size(part[1], read)))
                 write(part[1])
             else:
                 content = _item(part[1], read).SerializeToString()
-                file.write(part[0] + _varint(len(content)))
+                file.write(part[0] + varint(len(content)))
                 file.write(content)
 
     write(model)

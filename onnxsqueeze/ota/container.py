@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnxsqueeze.errors import FormatError
+from onnxsqueeze.model.save import varint
 
 MAGIC = b"\x89OSQU\r\n\x1a"
 VERSION = 1
@@ -86,16 +87,6 @@ class Reader:
             if byte < 128:
                 return value
         raise FormatError("the update is damaged: a number does not end")
-
-
-def varint(value: int) -> bytes:
-    """The number as ``Reader.number`` reads it."""
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def write(update: Update) -> bytes:

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxsqueeze.errors import FormatError
+from onnxsqueeze.model.save import varint
 from onnxsqueeze.ota import exchange, items, wire, zstd
 from onnxsqueeze.ota.bundle import Bundle
-from onnxsqueeze.ota.container import Reader, Section, Target, varint
+from onnxsqueeze.ota.container import Reader, Section, Target
 from onnxsqueeze.ota.exchange import NOTHING, Coder, Older
 from onnxsqueeze.ota.forms import Kind, form_of, pieces
 from onnxsqueeze.ota.items import Item, Layout, Packed, Plain

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from onnxsqueeze.errors import FormatError
-from onnxsqueeze.ota.container import Reader, varint
+from onnxsqueeze.model.save import varint
+from onnxsqueeze.ota.container import Reader
 
 SMALLEST = 64  # bytes of a tensor's contents from which on they are taken out
 DEEPEST = 64  # messages inside of each other

@@ -80,10 +80,7 @@ def _attributes(node: NodeProto) -> dict[str, Any]:
 
 def _rows(model: Model) -> dict[str, int]:
     """Values to how many rows they have: the product of all dimensions but the last, where these are known."""
-    graph = onnx.GraphProto()
-    graph.CopyFrom(model.proto.graph)
-    bare = onnx.ModelProto(ir_version=model.proto.ir_version, opset_import=model.proto.opset_import, graph=graph)
-    shapes = {value.name: value.type.tensor_type.shape for value in _inferred(bare)}
+    shapes = {value.name: value.type.tensor_type.shape for value in _inferred(model.proto)}
     rows = {}
     for name, shape in shapes.items():
         count = 1
@@ -94,20 +91,24 @@ def _rows(model: Model) -> dict[str, int]:
 
 
 def _inferred(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """Typed values, with weights in the place of what decodes them."""
+    """Typed values, of a copy of the model with inputs in the place of packed weights."""
     graph = model.graph
     made = {node.output[0]: node for node in graph.node if node.domain == DOMAIN}
-    nodes = [node for node in graph.node if node.domain != DOMAIN]
     packed = {name for node in made.values() for name in node.input}
-    tensors = [tensor for tensor in graph.initializer if tensor.name not in packed]
-    for name, node in made.items():
-        shape = _attributes(node)["shape"]
-        graph.input.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(tensors)
+    shapes = {name: _attributes(node)["shape"] for name, node in made.items()}
+    bare = onnx.GraphProto(
+        node=[node for node in graph.node if node.domain != DOMAIN],
+        input=[
+            *graph.input,
+            *(helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in shapes.items()),
+        ],
+        output=graph.output,
+        value_info=graph.value_info,
+        initializer=[tensor for tensor in graph.initializer if tensor.name not in packed],
+    )
+    proto = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, graph=bare)
     try:
-        graph = onnx.shape_inference.infer_shapes(model).graph
+        found = onnx.shape_inference.infer_shapes(proto).graph
     except onnx.shape_inference.InferenceError:
         return []
-    return [*graph.input, *graph.value_info]
+    return [*found.input, *found.value_info]
