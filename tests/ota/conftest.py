@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import onnx
 import pytest
-from pairs import LENET, compressed, retrained, saved
-
-
-@dataclass(frozen=True)
-class Versions:
-    """Two versions of a model."""
-
-    old_dense: Path
-    new_dense: Path
-    old: Path
-    new: Path
-    kept: Path  # the new one, compressed with the old one's codebooks
+from pairs import LENET, Versions, compressed, retrained, saved
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,17 @@ from onnxsqueeze.compress import compress
 Array = np.ndarray[Any, Any]
 PIPELINE = "prune,share,huffman"
 LENET = Path(__file__).parents[2] / "zoo" / "models" / "lenet-5.onnx"
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Two versions of a model."""
+
+    old_dense: Path
+    new_dense: Path
+    old: Path
+    new: Path
+    kept: Path  # the new one, compressed with the old one's codebooks
 
 
 def small() -> onnx.ModelProto:

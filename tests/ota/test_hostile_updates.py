@@ -13,8 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Versions
-from pairs import compressed, retrained, saved, small
+from pairs import Versions, compressed, retrained, saved, small
 
 from onnxsqueeze.cli import main
 from onnxsqueeze.errors import SqueezeError

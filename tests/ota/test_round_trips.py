@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import Versions
 from onnx import numpy_helper
-from pairs import compressed, external, grown, renamed, retrained, saved, small
+from pairs import Versions, compressed, external, grown, renamed, retrained, saved, small
 
 from onnxsqueeze import zoo
 from onnxsqueeze.errors import SqueezeError

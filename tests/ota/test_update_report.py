@@ -7,8 +7,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from conftest import Versions
-from pairs import grown, retrained, saved, small
+from pairs import Versions, grown, retrained, saved, small
 
 from onnxsqueeze.cli import main
 from onnxsqueeze.errors import ModelError
