@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from masking import masked
 from random_graphs import PICTURES, SEQUENCES, mixed_model, picture_model, sequence_model
+from zoo_models import is_strict
 
 from onnxsqueeze.groups import analyse, remove
 from onnxsqueeze.model import Model
@@ -46,21 +47,12 @@ def check(model: onnx.ModelProto, seed: int, ratio: float) -> int:
         kept[group.id] = np.sort(rng.permutation(group.width)[: max(1, group.width - gone)])
     expected = run(masked(model, kept).proto)
     removed = remove(groups, kept)
-    onnx.checker.check_model(view.proto, full_check=_is_strict(model))
+    onnx.checker.check_model(view.proto, full_check=is_strict(model))
     assert signature_of(view.proto) == signature_of(model)
     assert analyse(view) is not None
     for ours, theirs in zip(run(view.proto), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-4 * (1 + np.abs(theirs).max()))
     return removed
-
-
-def _is_strict(model: onnx.ModelProto) -> bool:
-    """Whether onnx infers all shapes of the original; GroupNormalization it does not know."""
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except Exception:
-        return False
-    return True
 
 
 def drawn(data: st.DataObject) -> Any:
