@@ -37,6 +37,7 @@ LAYERS = (
     "compress",
     "bench",
     "sweep",
+    "sensitivity",
     "ota",
     "report",
     "zoo",

@@ -37,7 +37,7 @@ class Runner:
         self._model, self._feeds, self._folder = model, feeds, folder
         self._start = 0  # nodes of the main graph before this one have been run
         self._known: list[str] = []  # values kept on disk, there
-        self._fixed = _fixed(model.proto.graph)
+        self._fixed = fixed_values(model.proto.graph)
         self._session: Any = None
         self._outputs: list[str | None] = []
         self._flowing: list[str] = []  # made here and used further on
@@ -93,9 +93,10 @@ class Runner:
         proto.ir_version = max(proto.ir_version, IR)
         feed = self._feed(0)
         self._outputs = _expose(proto, wanted)
-        self._flowing, passing = self._flow(proto.graph, stage.first, feed)
+        self._flowing = flowing(proto.graph, self._start, stage.first, self._fixed)
+        passing = used_from(proto.graph, stage.first, feed)
         proto.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in self._flowing)
-        self._cut(proto.graph, feed)
+        cut(proto.graph, self._start, feed, self._fixed)
         path = self._folder / "part.onnx"
         save(proto, path, self._model.data, None)
         self._session = open_session(path, 1)
@@ -106,29 +107,36 @@ class Runner:
         self._kept = [*passing, *self._flowing] if keep else None
         self._flowing = self._flowing if keep else []
 
-    def _flow(self, graph: GraphProto, first: int, feed: Feed) -> tuple[list[str], list[str]]:
-        """What is used from node ``first`` on: values made between the start and there, and those fed."""
-        nodes = list(graph.node)
-        used: set[str] = set().union(*(reads(node) for node in nodes[first:]))
-        made = [name for node in nodes[self._start : first] for name in node.output if name]
-        return [n for n in made if n in used and n not in self._fixed], [n for n in feed if n in used]
 
-    def _cut(self, graph: GraphProto, feed: Feed) -> None:
-        """Leaves the nodes from where the runner stands, and those that make constants."""
-        if self._start:
-            del graph.input[:]
-            for name, value in feed.items():
-                kind = helper.np_dtype_to_tensor_dtype(value.dtype)
-                graph.input.append(helper.make_tensor_value_info(name, kind, [None] * value.ndim))
-            kept = [n for i, n in enumerate(graph.node) if i >= self._start or set(n.output) & self._fixed]
-            nodes = GraphProto(node=kept)
-            graph.ClearField("node")
-            graph.node.extend(nodes.node)
-        del graph.value_info[:]
-        remove_dead(graph)
+def flowing(graph: GraphProto, start: int, first: int, fixed: set[str]) -> list[str]:
+    """Values that nodes from ``start`` up to ``first`` make and later ones use; ``fixed``: of constants, left out."""
+    nodes = list(graph.node)
+    made = [name for node in nodes[start:first] for name in node.output if name and name not in fixed]
+    return used_from(graph, first, made)
 
 
-def _fixed(graph: GraphProto) -> set[str]:
+def used_from(graph: GraphProto, first: int, names: Iterable[str]) -> list[str]:
+    """Those of the names that nodes from ``first`` on use."""
+    used: set[str] = set().union(*(reads(node) for node in list(graph.node)[first:]))
+    return [name for name in names if name in used]
+
+
+def cut(graph: GraphProto, start: int, feed: Feed, fixed: set[str]) -> None:
+    """Leaves the nodes from ``start`` on, which take ``feed``, and those that make constants; then what is used."""
+    if start:
+        del graph.input[:]
+        for name, value in feed.items():
+            kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+            graph.input.append(helper.make_tensor_value_info(name, kind, [None] * value.ndim))
+        kept = [n for i, n in enumerate(graph.node) if i >= start or set(n.output) & fixed]
+        nodes = GraphProto(node=kept)
+        graph.ClearField("node")
+        graph.node.extend(nodes.node)
+    del graph.value_info[:]
+    remove_dead(graph)
+
+
+def fixed_values(graph: GraphProto) -> set[str]:
     """Values of the main graph that are made of constants alone: these are made again in every part."""
     known = {tensor.name for tensor in graph.initializer} | {tensor.values.name for tensor in graph.sparse_initializer}
     made: set[str] = set()

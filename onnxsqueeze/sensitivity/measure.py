@@ -1,0 +1,247 @@
+"""Each weight alone, sparser and on smaller codebooks: the loss of the whole model, measured end to end."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxsqueeze.calibration import collect
+from onnxsqueeze.calibration.loss import Loss, Reference
+from onnxsqueeze.calibration.moments import Moments
+from onnxsqueeze.calibration.outputs import class_axes
+from onnxsqueeze.calibration.probe import Probe
+from onnxsqueeze.calibration.trial import Trial
+from onnxsqueeze.compress import RUN_UP_TO, resolve
+from onnxsqueeze.errors import ModelError, PipelineError
+from onnxsqueeze.model import Model
+from onnxsqueeze.model.dense import file_nbytes
+from onnxsqueeze.passes.bounds import packable
+from onnxsqueeze.pipeline import Context
+from onnxsqueeze.pipeline.context import Progress, Silent
+from onnxsqueeze.sensitivity.variants import BITS, SPARSITIES, Variants
+from onnxsqueeze.verify import given
+
+if TYPE_CHECKING:
+    from onnxsqueeze.calibration.samples import Samples
+    from onnxsqueeze.model import Weight
+
+Array = npt.NDArray[Any]
+Feed = Mapping[str, Any]
+
+MINIMUM = 256  # elements of a weight, as in ``share``
+RUNS, FEWEST, MOST = 16384, 4, 16  # runs of the model altogether, and samples that each variant runs on
+FITTED = 64  # samples that tell what flows into the weights, at most
+
+
+@dataclass(frozen=True)
+class Point:
+    """One weight changed alone. ``loss``: the worst output's, or the score's; ``shift``: see ``OutputLoss``."""
+
+    value: float  # sparsity, or bits of a codebook's index
+    nbytes: int  # of the weight as stored then
+    loss: float
+    measured: float  # without what is expected of changes of the kind seen
+    shift: float
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight. ``criterion``: what told which weights go, obs (Optimal Brain Surgeon) or magnitude."""
+
+    weight: str
+    op_type: str
+    shape: tuple[int, ...]
+    size: int
+    dense_nbytes: int
+    criterion: str
+    sparsity: tuple[Point, ...]
+    bits: tuple[Point, ...]
+
+    @property
+    def sensitivity(self) -> float:
+        """Mean loss over all points, each counted as 1 at most."""
+        points = (*self.sparsity, *self.bits)
+        return sum(min(p.loss, 1.0) for p in points) / len(points)
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """All weights, the most sensitive first; ``data``: what was measured on, in words."""
+
+    source: str
+    data: str
+    measured: int  # samples that tell the loss
+    fitted: int  # samples that told what flows into the weights
+    real: bool  # whether samples were given, not made up
+    measures: tuple[tuple[str, str], ...]  # output, and its measure: decisions, variance or score
+    layers: tuple[Layer, ...]
+    notes: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Data:
+    measured: Sequence[Feed]
+    fitted: Sequence[Feed]
+    told: str
+    real: bool
+
+
+def sensitivity(
+    model: str | os.PathLike[str],
+    *,
+    calibration: Any = None,
+    score: str = "",
+    samples: int | None = None,
+    seed: int = 0,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Sensitivity:
+    """Changes each weight alone, to sparsities of 0 to 90 % and codebooks of 2 to 8 bits, and measures the loss.
+
+    Args:
+        model: path of an ONNX file, or ``zoo:NAME``.
+        calibration: samples as for ``compress``; three quarters tell what flows into the weights, on the others the
+            loss is measured. None: inputs are made up, and weights are changed without knowing what flows into them.
+        score: ``module:function`` that takes the path of a model and gives a number; the loss is then its own.
+        samples: that the loss is measured on; None for 4 to 16, fewer for models of many weights.
+        seed: of everything that is drawn.
+        jobs: weights at a time; None for one a core. Results do not depend on it.
+        progress: told of every weight.
+
+    Raises:
+        SqueezeError: the model cannot be run, or the samples are not for it.
+    """
+    started = time.perf_counter()
+    given.check_types(model, None, None, None, calibration)
+    for name, value in (("samples", samples), ("jobs", jobs)):
+        if value is not None and value < 1:
+            raise PipelineError(f"{name} must be at least 1, not {value}")
+    source = resolve(model)
+    notes: list[str] = []
+    context = Context(seed, None, progress or Silent(), jobs or os.cpu_count() or 1, notes=notes.append)
+    with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder:
+        loaded = Model.load(source, Path(folder))
+        weights = packable(loaded, MINIMUM, context)
+        if not weights:
+            raise ModelError(f"'{source}' holds no float weights of {MINIMUM} elements or more; there is nothing to try")
+        data = _data(given.samples(calibration, source), source, samples, len(weights), seed)
+        work = _Work(loaded, data, score, context, Path(folder))
+        layers = [layer for layer in context.each("sensitivity", work.measure, weights, lambda w: w.name) if layer]
+    if not layers:
+        raise ModelError(f"'{source}': {notes[-1]}")
+    order = sorted(layers, key=lambda layer: (-layer.sensitivity, -sum(p.shift for p in layer.sparsity)))
+    return Sensitivity(
+        str(model),
+        data.told,
+        len(data.measured),
+        len(data.fitted),
+        data.real,
+        work.measures,
+        tuple(order),
+        tuple(dict.fromkeys(notes)),
+        time.perf_counter() - started,
+    )
+
+
+def _data(samples: Samples | None, source: Path, count: int | None, weights: int, seed: int) -> _Data:
+    """On which samples losses are measured, and on which weights are fitted."""
+    variants = len(SPARSITIES) + len(BITS)
+    count = count or max(FEWEST, min(MOST, RUNS // (variants * weights)))
+    if samples is None:
+        if file_nbytes(source, Model.load(source).proto) > RUN_UP_TO:
+            raise ModelError(f"'{source}' is of over 2 GB; give samples to run it on with --calibration")
+        made = given.made(source, seed, RUN_UP_TO)
+        if made is None:
+            raise ModelError(f"no inputs could be made from the signature of '{source}'; give some with --calibration")
+        feeds = [*made.steering, *made.held_out]
+        return _Data(feeds[:count], (), made.origin, False)
+    enough = len(samples.held_out) >= min(count, FEWEST)
+    measured = samples.held_out if enough else (*samples.held_out, *samples.steering)
+    if samples.overlap:
+        measured = samples.held_out
+    return _Data(measured[:count], samples.steering[:FITTED], samples.origin, True)
+
+
+class _Work:
+    """What is the same for all weights."""
+
+    def __init__(self, model: Model, data: _Data, score: str, context: Context, folder: Path) -> None:
+        self._model, self._data, self._context, self._folder = model, data, context, folder
+        self._axes = class_axes(model)
+        self._lock = threading.Lock()
+        self._names = [w.name for w in model.weights(MINIMUM)]
+        self._readings: dict[str, Any] = {}
+        self._trial = Trial(model, [], 1, score) if score else None
+        self._measures: dict[str, str] = {}
+        self._collect()
+
+    @property
+    def measures(self) -> tuple[tuple[str, str], ...]:
+        """Every output that decides, and how its loss is measured."""
+        return tuple(sorted(self._measures.items()))
+
+    def measure(self, weight: Weight) -> Layer | None:
+        """One weight at all its points; None, and a note, where it cannot be tried."""
+        values = weight.values().copy()
+        variants = Variants(values, weight.channel_axis, self._layer(weight.name), self._context.seed)
+        try:
+            with self._lock:
+                probe = Probe(self._model, weight.name, self._data.measured)
+            reference = Reference(probe.outputs, self._axes, probe.run(values))
+        except ModelError as error:
+            self._context.notes(f"'{weight.name}' is not measured: {error}")
+            return None
+
+        def point(value: float, made: tuple[Array, int]) -> Point:
+            found = reference.compare(probe.run(made[0]))
+            found = found if self._trial is None else self._scored(self._trial, weight, values, made[0])
+            self._measures.update((o.output, o.kind) for o in found.deciding)
+            return Point(value, made[1], found.value, found.measured, found.shift)
+
+        sparsity = tuple(point(s, variants.sparse(s)) for s in SPARSITIES)
+        bits = tuple(point(b, variants.shared(b)) for b in BITS)
+        feeds = weight.uses[0].op_type if weight.uses else ""
+        return Layer(
+            weight.name, feeds, weight.shape, weight.size, weight.nbytes, variants.criterion, sparsity, bits
+        )
+
+    def _scored(self, trial: Trial, weight: Weight, values: Array, changed: Array) -> Loss:
+        """The loss by the task's own score, of which there is one run at a time."""
+        with self._lock:
+            weight.assign(changed)
+            try:
+                return trial.loss(self._model)
+            finally:
+                weight.assign(values)
+
+    def _collect(self) -> None:
+        """Puts what flows into the weights on disk: together it may be larger than the model."""
+        if not self._data.fitted:
+            return
+        stages = collect.layers(
+            self._model, self._data.fitted, set(self._names), self._context.jobs, self._context.progress
+        )
+        for layer in (layer for stage in stages for layer in stage):
+            self._readings[layer.name] = layer.reading
+            moments = layer.moments
+            np.savez(self._file(layer.name), matrices=moments.matrices, means=moments.means, rows=moments.rows)
+
+    def _layer(self, name: str) -> collect.Layer | None:
+        if name not in self._readings:
+            return None
+        with np.load(self._file(name), allow_pickle=False) as kept:
+            moments = Moments(kept["matrices"], kept["means"], np.zeros(0, np.float32), int(kept["rows"]))
+        return collect.Layer(name, self._readings[name], moments)
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{self._names.index(name)}.npz"
