@@ -188,11 +188,6 @@ class Share:
         return clusters.square_error(data, codebook) * sensitivity, codebook
 
 
-def on_codebook(values: Array, axis: int | None, bits: int, seed: int) -> tuple[Array, Sharing] | None:
-    """A weight on its own codebook of 2**bits values, as ``share{bits=…}`` makes it; None where it is all zero."""
-    return Share(bits=bits)._own(values, axis, 0.0, False, seed)
-
-
 def _fewest_coded_bits(normal: Array, nonzero: Array, allowed: float) -> tuple[float, Array] | None:
     """The coarsest grid within the squared error, for entropy-coded indices."""
     zeros = normal.size - nonzero.size

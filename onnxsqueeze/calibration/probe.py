@@ -69,7 +69,8 @@ class Probe:
         session = self._open(proto)
         if any(output.type not in KEPT for output in session.get_outputs()):
             return 0
-        feeds, held = [], 0
+        feeds: list[Feed] = []
+        held = 0
         for feed in self._feeds:
             made = dict(zip(names, run(session, names, feed), strict=True))
             held += sum(value.nbytes for value in made.values())

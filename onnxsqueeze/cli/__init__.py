@@ -18,6 +18,7 @@ COMMANDS = {
     "verify": "A B         do two models give the same outputs?",
     "report": "A B         what was saved, layer by layer: tables, HTML, Markdown",
     "sweep": "IN          a grid of pipelines: size against fidelity, and the knee",
+    "sensitivity": "IN          each weight alone, sparser and coarser: what the outputs lose",
     "bench": "FILE        latency and memory: stock, with the execution provider, dense",
     "calibrate": "OUT.toml    measure this machine, for predictions of time",
     "unpack": "FILE OUT    back to plain dense ONNX, for any engine",
@@ -62,7 +63,7 @@ def _parse(given: list[str]) -> Command:
         module = importlib.import_module(f"onnxsqueeze.cli.{given[first]}")
         parsed: Command = module.command(given[:first] + given[first + 1 :])
         return parsed
-    return compress.command(given, "".join(f"  onnxsqueeze {name:<9} {what}\n" for name, what in COMMANDS.items()))
+    return compress.command(given, "".join(f"  onnxsqueeze {name:<11} {what}\n" for name, what in COMMANDS.items()))
 
 
 def _guarded(command: Command) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -62,15 +62,20 @@ class Context:
         self, stage: str, work: Callable[[Item], Result], items: Iterable[Item], name: Callable[[Item], str]
     ) -> Iterator[Result]:
         """Applies ``work`` to every item on ``jobs`` threads and yields the results in the items' order."""
+        from joblib import Parallel, delayed
+
         listed = list(items)
         self.progress.start(stage, len(listed))
-        pool = ThreadPoolExecutor(self.jobs)
+        pool = Parallel(self.jobs, backend="threading", return_as="generator", batch_size=1, pre_dispatch="2*n_jobs")
+        results = pool(delayed(work)(item) for item in listed)
         try:
-            for item, result in zip(listed, pool.map(work, listed), strict=True):
+            for item, result in zip(listed, results, strict=True):
                 self.progress.advance(name(item))
                 yield result
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of work that is given up, where an error ends it
+                results.close()
             self.progress.finish()
 
 

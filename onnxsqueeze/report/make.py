@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from onnxsqueeze.cost import Device
     from onnxsqueeze.report.comparison import Comparison
     from onnxsqueeze.report.stored import Stored
+    from onnxsqueeze.sensitivity import Sensitivity
     from onnxsqueeze.sweep import Sweep
     from onnxsqueeze.verify import Verification
 
@@ -130,5 +131,12 @@ def _write(found: Comparison, wishes: Wishes) -> None:
 def report_sweep(found: Sweep, html: str) -> None:
     """Writes the page of a sweep."""
     from onnxsqueeze.report.html.plot import page
+
+    write_text(Path(html), page(found))
+
+
+def report_sensitivity(found: Sensitivity, html: str) -> None:
+    """Writes the page of a sensitivity analysis."""
+    from onnxsqueeze.report.html.heat import page
 
     write_text(Path(html), page(found))

@@ -1,4 +1,4 @@
-"""Sensitivity analysis: what each weight alone costs the model's outputs, at each sparsity and codebook size."""
+"""Sensitivity analysis: what each weight alone costs the model's outputs, at sparsities and bits."""
 
 from onnxsqueeze.sensitivity.measure import Layer, Point, Sensitivity, sensitivity
 

@@ -1,4 +1,4 @@
-"""Each weight alone, sparser and on smaller codebooks: the loss of the whole model, measured end to end."""
+"""Each weight alone, sparser and on coarser grids: the loss of the whole model, measured end to end."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FITTED = 64  # samples that tell what flows into the weights, at most
 class Point:
     """One weight changed alone. ``loss``: the worst output's, or the score's; ``shift``: see ``OutputLoss``."""
 
-    value: float  # sparsity, or bits of a codebook's index
+    value: float  # sparsity, or bits of entropy a weight, at most
     nbytes: int  # of the weight as stored then
     loss: float
     measured: float  # without what is expected of changes of the kind seen
@@ -71,6 +71,23 @@ class Layer:
         """Mean loss over all points, each counted as 1 at most."""
         points = (*self.sparsity, *self.bits)
         return sum(min(p.loss, 1.0) for p in points) / len(points)
+
+    def most_zeros(self, limit: float) -> float:
+        """The highest sparsity up to which every loss is within the limit."""
+        return _last(self.sparsity, limit) or 0.0
+
+    def fewest_bits(self, limit: float) -> float | None:
+        """The fewest bits down to which every loss is within the limit; None where not even the most are."""
+        return _last(self.bits[::-1], limit)
+
+
+def _last(points: Sequence[Point], limit: float) -> float | None:
+    found = None
+    for point in points:
+        if point.loss > limit:
+            break
+        found = point.value
+    return found
 
 
 @dataclass(frozen=True)
@@ -106,7 +123,7 @@ def sensitivity(
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Sensitivity:
-    """Changes each weight alone, to sparsities of 0 to 90 % and codebooks of 2 to 8 bits, and measures the loss.
+    """Changes each weight alone, to sparsities of 0 to 90 % and to 2 to 8 bits, and measures the loss.
 
     Args:
         model: path of an ONNX file, or ``zoo:NAME``.
@@ -133,12 +150,15 @@ def sensitivity(
         loaded = Model.load(source, Path(folder))
         weights = packable(loaded, MINIMUM, context)
         if not weights:
-            raise ModelError(f"'{source}' holds no float weights of {MINIMUM} elements or more; there is nothing to try")
+            raise ModelError(
+                f"'{source}' holds no float weights of {MINIMUM} elements or more; there is nothing to try"
+            )
         data = _data(given.samples(calibration, source), source, samples, len(weights), seed)
         work = _Work(loaded, data, score, context, Path(folder))
         layers = [layer for layer in context.each("sensitivity", work.measure, weights, lambda w: w.name) if layer]
     if not layers:
         raise ModelError(f"'{source}': {notes[-1]}")
+    _tell_unreached(layers, notes)
     order = sorted(layers, key=lambda layer: (-layer.sensitivity, -sum(p.shift for p in layer.sparsity)))
     return Sensitivity(
         str(model),
@@ -151,6 +171,13 @@ def sensitivity(
         tuple(dict.fromkeys(notes)),
         time.perf_counter() - started,
     )
+
+
+def _tell_unreached(layers: Sequence[Layer], notes: list[str]) -> None:
+    still = [layer.weight for layer in layers if not any(p.loss or p.shift for p in (*layer.sparsity, *layer.bits))]
+    if still:
+        more = f" and {len(still) - 1} more" if len(still) > 1 else ""
+        notes.append(f"'{still[0]}'{more} change no output on these samples; give samples that reach them")
 
 
 def _data(samples: Samples | None, source: Path, count: int | None, weights: int, seed: int) -> _Data:
@@ -193,7 +220,7 @@ class _Work:
     def measure(self, weight: Weight) -> Layer | None:
         """One weight at all its points; None, and a note, where it cannot be tried."""
         values = weight.values().copy()
-        variants = Variants(values, weight.channel_axis, self._layer(weight.name), self._context.seed)
+        variants = Variants(values, weight.channel_axis, self._layer(weight.name))
         try:
             with self._lock:
                 probe = Probe(self._model, weight.name, self._data.measured)
@@ -209,11 +236,9 @@ class _Work:
             return Point(value, made[1], found.value, found.measured, found.shift)
 
         sparsity = tuple(point(s, variants.sparse(s)) for s in SPARSITIES)
-        bits = tuple(point(b, variants.shared(b)) for b in BITS)
+        bits = tuple(point(b, variants.coarse(b)) for b in BITS)
         feeds = weight.uses[0].op_type if weight.uses else ""
-        return Layer(
-            weight.name, feeds, weight.shape, weight.size, weight.nbytes, variants.criterion, sparsity, bits
-        )
+        return Layer(weight.name, feeds, weight.shape, weight.size, weight.nbytes, variants.criterion, sparsity, bits)
 
     def _scored(self, trial: Trial, weight: Weight, values: Array, changed: Array) -> Loss:
         """The loss by the task's own score, of which there is one run at a time."""

@@ -166,6 +166,27 @@ def scatter(
                    role="img", aria_label=label)  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Line:
+    """One line of a plot, its points as fractions of the axes."""
+
+    points: Sequence[tuple[float, float]]
+    kind: str  # class
+    title: str
+
+
+def lines(items: Sequence[Line], grid: Sequence[float], height: int, label: str) -> Markup:
+    """Lines through points, those drawn last on top; rules at the heights ``grid``."""
+    rules = [element("line", x1="0", x2="100%", y1=number(height * (1 - y)), y2=number(height * (1 - y))) for y in grid]
+    paths = []
+    for item in items:
+        places = "L".join(f"{number(1000 * x)} {number(height * (1 - y))}" for x, y in item.points)
+        paths.append(element("path", element("title", item.title), d=f"M{places}", class_=item.kind))
+    drawn = element("svg", *paths, viewBox=f"0 0 1000 {height}", preserveAspectRatio="none", overflow="visible")
+    return element("svg", *rules, drawn, class_="scatter lines", width="100%", height=height, role="img",
+                   aria_label=label)  # fmt: skip
+
+
 def ticks(top: float, count: int = 4) -> list[float]:
     """Round numbers from 0 up to ``top``, about ``count`` of them."""
     if not top > 0:
