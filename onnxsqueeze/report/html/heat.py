@@ -59,7 +59,6 @@ def _tiles(found: Sensitivity) -> list[dict[str, str]]:
     first, last = found.layers[0], found.layers[-1]
     tolerant = sum(layer.most_zeros(LIMIT) >= 0.5 for layer in found.layers)
     points = len(first.sparsity) + len(first.bits)
-    samples = f"{'sample' if found.measured == 1 else 'samples'}, {'given' if found.real else 'made up'}"
 
     def tile(label: str, big: str, line: str) -> dict[str, str]:
         return {"label": label, "big": big, "line": line}
@@ -69,7 +68,6 @@ def _tiles(found: Sensitivity) -> list[dict[str, str]]:
         tile("Most sensitive", f"{cell_text(first.sensitivity)} %", f"mean loss of {short(first.weight, 60)}"),
         tile("Least sensitive", f"{cell_text(last.sensitivity)} %", f"mean loss of {short(last.weight, 60)}"),
         tile("Bear 50 % zeros", f"{tolerant:,}", f"weights, each alone, within {percent(LIMIT, 0)}"),
-        tile("Measured on", f"{found.measured:,}", samples),
     ]
 
 
@@ -78,12 +76,17 @@ def _chart(title: str, curves: Sequence[Sequence[Point]], labels: Sequence[str])
     drawn = []
     for number, points in reversed(list(enumerate(curves[:DRAWN]))):
         last = len(points) - 1
-        places = [(i / last, math.sqrt(min(max(p.loss, 0.0), 1.0))) for i, p in enumerate(points)]
+        places = [(_along(i, last), math.sqrt(min(max(p.loss, 0.0), 1.0))) for i, p in enumerate(points)]
         kind = f"c{number}" if number < COLOURED else "other"
         drawn.append(charts.Line(places, kind, f"{number + 1}."))
-    marks = [{"at": charts.at(i / (len(labels) - 1)), "text": text} for i, text in enumerate(labels)]
+    marks = [{"at": charts.at(_along(i, len(labels) - 1)), "text": text} for i, text in enumerate(labels)]
     svg = charts.lines(drawn, [math.sqrt(y) for y in TICKS], HEIGHT, f"loss over {title.lower()}")
     return {"title": title, "svg": svg, "bottom": marks}
+
+
+def _along(i: int, last: int) -> float:
+    """The place of a point on the axis below; the first and the last label need some room."""
+    return 0.02 + 0.94 * i / last
 
 
 def _columns(layer: Layer) -> list[str]:
