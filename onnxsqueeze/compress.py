@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from onnxsqueeze.errors import ModelError, PipelineError
 from onnxsqueeze.pipeline.context import Context, Progress, Silent
 from onnxsqueeze.pipeline.staging import check_distinct, check_output, data_file, put, staging, writing
+from onnxsqueeze.pipeline.store import Store
 
 if TYPE_CHECKING:
     import onnx
@@ -66,6 +67,7 @@ def compress(
     jobs: int | None = None,
     inline: bool = False,
     ota_base: str | os.PathLike[str] | None = None,
+    work_dir: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Compresses a model into one ``.onnx`` file that stock onnxruntime opens.
@@ -88,6 +90,8 @@ def compress(
         inline: writes the decode functions' bodies into the graph, for engines without model-local functions.
         ota_base: the compressed model that is installed: its codebooks, scales and zeros are kept where a tensor's
             error stays within 1.1 times what the passes allow, so that an update (``onnxsqueeze.ota``) is small.
+        work_dir: folder that keeps what was measured, by which a run that was broken off goes on, to the same bytes;
+            made where it is not there.
         progress: told what is going on.
 
     Returns:
@@ -103,7 +107,8 @@ def compress(
     _check_options(passes, budget, seed, jobs)
     source, target = _places(model, output)
     feeds = given.inputs(inputs)
-    context = Context(seed, None, progress or Silent(), jobs or os.cpu_count() or 1, previous=_previous(ota_base))
+    previous, store = _previous(ota_base), Store(work_dir)
+    context = Context(seed, None, progress or Silent(), jobs or os.cpu_count() or 1, store=store, previous=previous)
     with staging(target) as folder, writing(target):
         path = source or _saved(model, folder)
         pipeline = _pipeline(passes if budget is None else budget.passes(_size(path)))
@@ -138,6 +143,8 @@ def _run(
     if copied:
         weights = job.copy(weights)
     verification = job.verify(*feeds)
+    if context.store:
+        notes.append(context.store.told)
     before, after = _size(source), _size(job.path)
     if budget is not None:
         budget.confirm(before, after)

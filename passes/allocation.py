@@ -89,8 +89,9 @@ class Allocation:
             if not tables:
                 return 0
             jobs, score, held_out = self._context.jobs, self._budget.score, self._context.held_out
-            trial = Trial(self._model, self._judging, jobs, score) if self._judging else None
-            held = Trial(self._model, held_out, jobs) if held_out else None
+            store = self._context.store
+            trial = Trial(self._model, self._judging, jobs, score, store) if self._judging else None
+            held = Trial(self._model, held_out, jobs, store=store) if held_out else None
             tables = self._with_gains(tables, trial)
             if self._budget.size is not None:
                 self._meet_size(tables, self._budget.size)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from onnxsqueeze.calibration.outputs import class_axes
 from onnxsqueeze.calibration.samples import function
 from onnxsqueeze.calibration.session import open_session, run
 from onnxsqueeze.errors import ModelError
+from onnxsqueeze.pipeline.store import Store, digest_of_feeds, digest_of_files
 
 if TYPE_CHECKING:
     from onnxsqueeze.model import Model
@@ -28,41 +31,70 @@ Feed = Mapping[str, Any]
 class Trial:
     """A model as it was, and samples: tells how far variants of it have moved on some of them."""
 
-    def __init__(self, model: Model, feeds: Sequence[Feed], threads: int, score: str = "") -> None:
-        """Runs the model as it is now. ``score``: ``module:function`` that takes a path and gives a number."""
-        self._feeds, self._threads = list(feeds), threads
+    def __init__(
+        self, model: Model, feeds: Sequence[Feed], threads: int, score: str = "", store: Store | None = None
+    ) -> None:
+        """The model as it is now. ``score``: ``module:function`` that takes a path and gives a number.
+
+        ``store``: keeps losses for later runs, under the contents of both models, the samples and the function's file.
+        """
+        self._feeds, self._threads, self._store = list(feeds), threads, store or Store()
         self._names = [value.name for value in model.proto.graph.output]
         self._axes = class_axes(model)
         self._score = function(score, "score") if score else None
-        runs, self._original = self._run(model, self._feeds, bool(score))
-        self._runs = runs
         self._references: dict[int, Reference] = {}
+        self._folder = tempfile.TemporaryDirectory(prefix="onnxsqueeze-")
+        self._path = Path(self._folder.name) / "original.onnx"
+        self._key: dict[str, Any] = {}
+        model.save(self._path, durable=False)
+        if self._store:
+            self._key = {
+                "original": digest_of_files(_files(self._path)),
+                "samples": digest_of_feeds(self._feeds),
+                "score": [score, self.source],
+            }
+        self._runs: list[list[Array]] | None = None  # of the original, once they are needed
+        self.original_score = self._kept_score() if self._score else None
 
     @property
-    def original_score(self) -> float | None:
-        """What the scoring function gives for the original; None without one."""
-        return self._original
+    def source(self) -> str:
+        """A hash of the file that the scoring function stands in; what it reads beside that is not known."""
+        try:
+            return digest_of_files([Path(inspect.getfile(inspect.unwrap(self._score)))]) if self._score else ""
+        except (TypeError, OSError):
+            return ""
 
     def loss(self, model: Model, count: int | None = None, scored: bool = True) -> Loss:
         """Of a variant, on the first ``count`` samples; with a scoring function, and unless told not to, its too."""
         count = len(self._feeds) if count is None else min(count, len(self._feeds))
-        runs, score = self._run(model, self._feeds[:count], scored and self._score is not None)
-        if count not in self._references:
-            self._references[count] = Reference(self._names, self._axes, self._runs[:count])
-        found = self._references[count].compare(runs)
-        if score is None or self._original is None:
-            return found
-        lost = (self._original - score) / max(abs(self._original), 1e-12)
-        return Loss((*found.outputs, OutputLoss("score", "score", 1, lost, lost, 0.0)))
-
-    def _run(self, model: Model, feeds: Sequence[Feed], scored: bool) -> tuple[list[list[Array]], float | None]:
+        scored = scored and self._score is not None
         with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder:
             path = Path(folder) / "model.onnx"
             model.save(path, durable=False)
-            session = open_session(path, 1)  # so that results do not depend on the number of threads
-            with ThreadPoolExecutor(self._threads) as pool:
-                runs = list(pool.map(lambda feed: run(session, self._names, feed), feeds))
-            return runs, self._scored(path) if scored else None
+            key = dict(self._key)
+            if self._store:
+                key |= {"variant": digest_of_files(_files(path)), "count": count, "scored": scored}
+            return self._store.recall("loss", key, lambda: self._loss(path, count, scored), asdict, _unpacked)
+
+    def _loss(self, path: Path, count: int, scored: bool) -> Loss:
+        if self._runs is None:
+            self._runs = self._run(self._path, self._feeds)
+        if count not in self._references:
+            self._references[count] = Reference(self._names, self._axes, self._runs[:count])
+        found = self._references[count].compare(self._run(path, self._feeds[:count]))
+        if not scored or self.original_score is None:
+            return found
+        lost = (self.original_score - self._scored(path)) / max(abs(self.original_score), 1e-12)
+        return Loss((*found.outputs, OutputLoss("score", "score", 1, lost, lost, 0.0)))
+
+    def _run(self, path: Path, feeds: Sequence[Feed]) -> list[list[Array]]:
+        session = open_session(path, 1)  # so that results do not depend on the number of threads
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(lambda feed: run(session, self._names, feed), feeds))
+
+    def _kept_score(self) -> float:
+        """What the scoring function gives for the original."""
+        return self._store.recall("score", self._key, lambda: self._scored(self._path), float, float)
 
     def _scored(self, path: Path) -> float:
         assert self._score is not None
@@ -74,3 +106,12 @@ class Trial:
         if not np.isfinite(value):
             raise ModelError(f"the scoring function gave {value}; it must give a number, the higher the better")
         return value
+
+
+def _files(path: Path) -> list[Path]:
+    """A model's files."""
+    return sorted(path.parent.glob(f"{path.name}*"))
+
+
+def _unpacked(kept: Any) -> Loss:
+    return Loss(tuple(OutputLoss(**output) for output in kept["outputs"]))

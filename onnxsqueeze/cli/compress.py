@@ -48,6 +48,9 @@ def command(arguments: Sequence[str], others: str) -> Command:
     )
     made.add_argument("--report", metavar="FILE.html", help="write a page on what was done, layer by layer")
     made.add_argument(
+        "--work-dir", metavar="DIR", help="keep what is measured there: a run that was broken off goes on"
+    )
+    made.add_argument(
         "--ota-base",
         metavar="OLD",
         help="the installed compressed model: keep its codebooks, for small updates",
@@ -119,6 +122,7 @@ def _run(options: argparse.Namespace, line: str) -> None:
             jobs=options.jobs,
             inline=options.inline,
             ota_base=options.ota_base,
+            work_dir=options.work_dir,
             progress=progress,
         )
         if options.report:

@@ -36,6 +36,7 @@ def command(arguments: Sequence[str]) -> Command:
     made.add_argument("--samples", type=from_(1), metavar="N", help="samples to measure on (default: 4 to 16)")
     made.add_argument("--seed", type=from_(0), default=0, metavar="N", help="seed of all random draws (default 0)")
     made.add_argument("--jobs", type=from_(1), metavar="N", help="weights at a time (default: one a core)")
+    made.add_argument("--work-dir", metavar="DIR", help="keep results there: a run that was broken off goes on")
     made.add_argument("--html", metavar="FILE.html", help="write a page that needs no network")
     options = made.parse_args(arguments)
     return Command(options, lambda: _run(options))
@@ -55,6 +56,7 @@ def _run(options: argparse.Namespace) -> None:
             samples=options.samples,
             seed=options.seed,
             jobs=options.jobs,
+            work_dir=options.work_dir,
             progress=progress,
         )
         if options.html:

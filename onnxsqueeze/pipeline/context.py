@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from onnxsqueeze.pipeline.store import Store
+
 if TYPE_CHECKING:
     from onnxsqueeze.model import Model
     from onnxsqueeze.pipeline.previous import Previous
@@ -42,6 +44,7 @@ class Silent:
 
 
 _SILENT = Silent()
+_NOTHING = Store()
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Context:
     held_out: tuple[dict[str, Any], ...] = ()  # calibration inputs that only report what was lost
     accounts: Callable[[Any], None] = lambda account: None  # receives what was measured on the calibration inputs
     notes: Callable[[str], None] = lambda text: None  # receives one line for each thing skipped, with the reason
+    store: Store = _NOTHING  # results of earlier runs that were broken off
     previous: Previous | None = None  # the previous version, of which to keep what costs no fidelity
 
     def each(

@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from onnxsqueeze.model.dense import file_nbytes
 from onnxsqueeze.passes.bounds import packable
 from onnxsqueeze.pipeline import Context
 from onnxsqueeze.pipeline.context import Progress, Silent
+from onnxsqueeze.pipeline.store import Store, digest_of_feeds, digest_of_files
 from onnxsqueeze.sensitivity.variants import BITS, SPARSITIES, Variants
 from onnxsqueeze.verify import given
 
@@ -121,6 +122,7 @@ def sensitivity(
     samples: int | None = None,
     seed: int = 0,
     jobs: int | None = None,
+    work_dir: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Sensitivity:
     """Changes each weight alone, to sparsities of 0 to 90 % and to 2 to 8 bits, and measures the loss.
@@ -133,6 +135,8 @@ def sensitivity(
         samples: that the loss is measured on; None for 4 to 16, fewer for models of many weights.
         seed: of everything that is drawn.
         jobs: weights at a time; None for one a core. Results do not depend on it.
+        work_dir: folder that keeps the result of each weight, by which a run that was broken off goes on; made where
+            it is not there.
         progress: told of every weight.
 
     Raises:
@@ -145,7 +149,8 @@ def sensitivity(
             raise PipelineError(f"{name} must be at least 1, not {value}")
     source = resolve(model)
     notes: list[str] = []
-    context = Context(seed, None, progress or Silent(), jobs or os.cpu_count() or 1, notes=notes.append)
+    store = Store(work_dir)
+    context = Context(seed, None, progress or Silent(), jobs or os.cpu_count() or 1, notes=notes.append, store=store)
     with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder:
         loaded = Model.load(source, Path(folder))
         weights = packable(loaded, MINIMUM, context)
@@ -159,6 +164,8 @@ def sensitivity(
     if not layers:
         raise ModelError(f"'{source}': {notes[-1]}")
     _tell_unreached(layers, notes)
+    if store:
+        notes.append(store.told)
     order = sorted(layers, key=lambda layer: (-layer.sensitivity, -sum(p.shift for p in layer.sparsity)))
     return Sensitivity(
         str(model),
@@ -207,10 +214,17 @@ class _Work:
         self._axes = class_axes(model)
         self._lock = threading.Lock()
         self._names = [w.name for w in model.weights(MINIMUM)]
-        self._readings: dict[str, Any] = {}
+        self._readings: dict[str, Any] | None = None
         self._trial = Trial(model, [], 1, score) if score else None
         self._measures: dict[str, str] = {}
-        self._collect()
+        self._key: dict[str, Any] = {}
+        if context.store:
+            model.save(folder / "model.onnx", durable=False)
+            files = sorted(folder.glob("model.onnx*"))
+            samples = [digest_of_feeds(feeds) for feeds in (data.measured, data.fitted)]
+            scored = [score, self._trial.source if self._trial else ""]
+            self._key = {"model": digest_of_files(files), "samples": samples, "score": scored}
+            self._key |= {"tried": [SPARSITIES, BITS]}
 
     @property
     def measures(self) -> tuple[tuple[str, str], ...]:
@@ -219,26 +233,35 @@ class _Work:
 
     def measure(self, weight: Weight) -> Layer | None:
         """One weight at all its points; None, and a note, where it cannot be tried."""
+        key = self._key | {"weight": weight.name}
+        layer, measures, note = self._context.store.recall("layer", key, lambda: self._measure(weight), _pack, _unpack)
+        self._measures.update(measures)
+        if note:
+            self._context.notes(note)
+        return layer
+
+    def _measure(self, weight: Weight) -> tuple[Layer | None, dict[str, str], str]:
         values = weight.values().copy()
         variants = Variants(values, weight.channel_axis, self._layer(weight.name))
+        measures: dict[str, str] = {}
         try:
             with self._lock:
                 probe = Probe(self._model, weight.name, self._data.measured)
             reference = Reference(probe.outputs, self._axes, probe.run(values))
         except ModelError as error:
-            self._context.notes(f"'{weight.name}' is not measured: {error}")
-            return None
+            return None, measures, f"'{weight.name}' is not measured: {error}"
 
         def point(value: float, made: tuple[Array, int]) -> Point:
             found = reference.compare(probe.run(made[0]))
             found = found if self._trial is None else self._scored(self._trial, weight, values, made[0])
-            self._measures.update((o.output, o.kind) for o in found.deciding)
+            measures.update((o.output, o.kind) for o in found.deciding)
             return Point(value, made[1], found.value, found.measured, found.shift)
 
         sparsity = tuple(point(s, variants.sparse(s)) for s in SPARSITIES)
         bits = tuple(point(b, variants.coarse(b)) for b in BITS)
         feeds = weight.uses[0].op_type if weight.uses else ""
-        return Layer(weight.name, feeds, weight.shape, weight.size, weight.nbytes, variants.criterion, sparsity, bits)
+        about = (weight.name, feeds, weight.shape, weight.size, weight.nbytes, variants.criterion)
+        return Layer(*about, sparsity, bits), measures, ""
 
     def _scored(self, trial: Trial, weight: Weight, values: Array, changed: Array) -> Loss:
         """The loss by the task's own score, of which there is one run at a time."""
@@ -249,19 +272,21 @@ class _Work:
             finally:
                 weight.assign(values)
 
-    def _collect(self) -> None:
+    def _collect(self) -> dict[str, Any]:
         """Puts what flows into the weights on disk: together it may be larger than the model."""
-        if not self._data.fitted:
-            return
-        stages = collect.layers(
-            self._model, self._data.fitted, set(self._names), self._context.jobs, self._context.progress
-        )
-        for layer in (layer for stage in stages for layer in stage):
-            self._readings[layer.name] = layer.reading
-            moments = layer.moments
-            np.savez(self._file(layer.name), matrices=moments.matrices, means=moments.means, rows=moments.rows)
+        found: dict[str, Any] = {}
+        if self._data.fitted:
+            names, context = set(self._names), self._context
+            for stage in collect.layers(self._model, self._data.fitted, names, context.jobs, Silent()):
+                for layer in stage:
+                    moments, found[layer.name] = layer.moments, layer.reading
+                    np.savez(self._file(layer.name), matrices=moments.matrices, means=moments.means, rows=moments.rows)
+        return found
 
     def _layer(self, name: str) -> collect.Layer | None:
+        with self._lock:
+            if self._readings is None:
+                self._readings = self._collect()
         if name not in self._readings:
             return None
         with np.load(self._file(name), allow_pickle=False) as kept:
@@ -270,3 +295,16 @@ class _Work:
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{self._names.index(name)}.npz"
+
+
+def _pack(found: tuple[Layer | None, dict[str, str], str]) -> Any:
+    layer, measures, note = found
+    return [layer and asdict(layer), measures, note]
+
+
+def _unpack(kept: Any) -> tuple[Layer | None, dict[str, str], str]:
+    told, measures, note = kept
+    if told is None:
+        return None, measures, note
+    points = {kind: tuple(Point(**point) for point in told[kind]) for kind in ("sparsity", "bits")}
+    return Layer(**{**told, "shape": tuple(told["shape"]), **points}), measures, note
