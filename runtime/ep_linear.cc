@@ -5,6 +5,7 @@
 
 #include "codec.h"
 #include "ep_run.h"
+#include "nm.h"
 #include "shared.h"
 #include "sparse.h"
 
@@ -54,19 +55,24 @@ class SparseLinearCompute : public LinearCompute {
     const std::vector<float> dense = DecodeFloats(weight);
     const DenseMatrix matrix = match.transposed ? DenseMatrix{dense.data(), first, second, second, 1}
                                                 : DenseMatrix{dense.data(), second, first, 1, second};
+    if (!skips_zeros && PackNm(matrix, &nm_)) return;
     few_ = PackRows(matrix, {skips_zeros ? Use::kVectorZeros : Use::kVector, 1});
     many_ = PackRows(matrix, {Use::kPanel, 1});
   }
 
  protected:
-  size_t rows() const override { return many_.rows; }
-  size_t columns() const override { return many_.columns; }
+  size_t rows() const override { return is_nm() ? nm_.rows : many_.rows; }
+  size_t columns() const override { return is_nm() ? nm_.columns : many_.columns; }
   void Multiply(const float* x, size_t batch, float* y, const Parallel& parallel) const override {
+    if (is_nm()) return NmLinear(nm_, x, batch, epilogue(), y, parallel);
     SparseLinear(batch <= kFew ? few_ : many_, x, batch, epilogue(), y, parallel);
   }
 
  private:
-  SparseRows few_, many_;  // for some rows of x
+  bool is_nm() const { return nm_.rows > 0; }
+
+  NmRows nm_;              // for any number of rows of x, where the weight is N:M
+  SparseRows few_, many_;  // else for some rows of x
 };
 
 // The scale of each row or column of a matrix [first, second] as it lies; null where there is none.

@@ -120,14 +120,31 @@ struct Codebook {
   }
 };
 
+constexpr size_t kNmBatch = 4;
+
+template <int kBits>
+OSQ_TARGET OSQ_INLINE Vector Pick(const float* x, Integers at) {
+  const __m256i lanes = reinterpret_cast<__m256i>(at);
+  if constexpr (kBits == 2) {
+    return _mm256_permutevar_ps(_mm256_broadcast_ps(reinterpret_cast<const __m128*>(x)), lanes);
+  }
+  if constexpr (kBits == 3) return _mm256_permutevar8x32_ps(_mm256_loadu_ps(x), lanes);
+  if constexpr (kBits == 4) {
+    const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(lanes, 28));  // bit 3 becomes the sign
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(_mm256_loadu_ps(x), lanes),
+                            _mm256_permutevar8x32_ps(_mm256_loadu_ps(x + 8), lanes), upper);
+  }
+}
+
 }  // namespace
 }  // namespace osq
 
+#include "nm_inner.h"
 #include "shared_inner.h"
 
 namespace osq {
 
-const ProductKernels kAvx2Products = {kWidth, Multiply,       Collect, Interleave, Part,
-                                      Slice,  MultiplyShared, Add,     Activate};
+const ProductKernels kAvx2Products = {kWidth,         Multiply, Collect,    Interleave, Part,    Slice,
+                                      MultiplyShared, kNmBatch, MultiplyNm, Add,        Activate};
 
 }  // namespace osq

@@ -132,14 +132,25 @@ struct Codebook {
   }
 };
 
+constexpr size_t kNmBatch = 16;
+
+template <int kBits>
+OSQ_TARGET OSQ_INLINE Vector Pick(const float* x, Integers at) {
+  const __m512i lanes = reinterpret_cast<__m512i>(at);
+  if constexpr (kBits == 2) return _mm512_permutevar_ps(_mm512_broadcast_f32x4(_mm_loadu_ps(x)), lanes);
+  if constexpr (kBits == 3) return _mm512_permutexvar_ps(lanes, _mm512_broadcast_f32x8(_mm256_loadu_ps(x)));
+  if constexpr (kBits == 4) return _mm512_permutexvar_ps(lanes, _mm512_loadu_ps(x));
+}
+
 }  // namespace
 }  // namespace osq
 
+#include "nm_inner.h"
 #include "shared_inner.h"
 
 namespace osq {
 
-const ProductKernels kAvx512Products = {kWidth, Multiply,       Collect, Interleave, Part,
-                                        Slice,  MultiplyShared, Add,     Activate};
+const ProductKernels kAvx512Products = {kWidth,         Multiply, Collect,    Interleave, Part,    Slice,
+                                        MultiplyShared, kNmBatch, MultiplyNm, Add,        Activate};
 
 }  // namespace osq

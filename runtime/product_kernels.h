@@ -50,6 +50,18 @@ struct SharedBlock {
 };
 constexpr size_t kCodebook = 256;
 
+// Sixteen rows of an N:M matrix, and the vectors that meet them. A step is 16 words and then so many vectors
+// of 16 values, one a row: a slot each. The words hold the positions of the slots in their groups, from the
+// low bits on.
+struct NmBlock {
+  static constexpr size_t SlotsOf(int bits) { return bits == 2 ? 16 : 8; }
+
+  const float* steps;
+  size_t count;
+  const float* x;   // of each group, its 2^bits elements of each vector
+  size_t kept_log;  // a group has 2^kept_log slots
+};
+
 struct ProductKernels {
   size_t width;  // floats of a vector
 
@@ -72,6 +84,11 @@ struct ProductKernels {
   // sums[row * batch + b] = the sum of products of a row and vector b, for RowsFor(batch) rows and a batch of
   // 1, 2, 4 or 8.
   void (*multiply_shared)(const SharedBlock& block, int bits, size_t batch, float* sums);
+
+  // sums[16 * b + row] = the sum of products of a row and vector b; positions have 2, 3 or 4 bits, the batch
+  // is a power of two up to nm_batch.
+  size_t nm_batch;
+  void (*multiply_nm)(const NmBlock& block, int bits, size_t batch, float* sums);
 
   // to[i] += from[i].
   void (*add)(const float* from, float* to, size_t n);

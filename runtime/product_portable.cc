@@ -36,14 +36,23 @@ struct Codebook {
   }
 };
 
+constexpr size_t kNmBatch = 2;
+
+template <int kBits>
+OSQ_INLINE Vector Pick(const float* x, Integers at) {
+  const Integers lane = at & ((1u << kBits) - 1);
+  return Vector{x[lane[0]], x[lane[1]], x[lane[2]], x[lane[3]]};
+}
+
 }  // namespace
 }  // namespace osq
 
+#include "nm_inner.h"
 #include "shared_inner.h"
 
 namespace osq {
 
-const ProductKernels kPortableProducts = {kWidth, Multiply,       Collect, Interleave, Part,
-                                          Slice,  MultiplyShared, Add,     Activate};
+const ProductKernels kPortableProducts = {kWidth,         Multiply, Collect,    Interleave, Part,    Slice,
+                                          MultiplyShared, kNmBatch, MultiplyNm, Add,        Activate};
 
 }  // namespace osq
