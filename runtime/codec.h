@@ -176,11 +176,11 @@ OSQ_API int osq_open_node(const osq_node* node, int* type, size_t* total);
 // Decodes the weight of a node into `total` elements of `type`, as osq_open_node tells them.
 OSQ_API int osq_decode_node(const osq_node* node, int threads, int type, size_t total, void* out);
 
-// Whether the execution provider runs the weight of a node packed: writes 0 or 1. `op_type`: of what it
-// feeds; `rows`: of that node's other input, -1 where not known; `kernel` and `profile`: as the session's
-// options.
-OSQ_API int osq_runs_packed(const osq_node* node, const char* op_type, int64_t rows, int64_t groups,
-                            const char* kernel, const char* profile, int* runs);
+// Which kernel would run the weight of a node packed: writes its name, "" where none would. `op_type`: of
+// what it feeds; `rows`: of that node's other input, -1 where not known; `kernel` and `profile`: as the
+// session's options.
+OSQ_API int osq_choose_kernel(const osq_node* node, const char* op_type, int64_t rows, int64_t groups,
+                              const char* kernel, const char* profile, const char** found);
 
 // --- For finding codebooks ---
 

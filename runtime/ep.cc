@@ -79,7 +79,7 @@ struct Provider : OrtEp {
 
   void Claim(const OrtGraph* handle, OrtEpGraphSupportInfo* info) {
     if (choice.never() || !MayClaim(handle)) return;
-    const Graph graph(api, handle);
+    const SessionGraph graph(api, handle);
     const OrtNodeFusionOptions options{kOrtApiVersion, true};
     for (const GraphNode& node : graph.nodes()) {
       if (!IsDecode(node)) continue;
@@ -99,7 +99,7 @@ struct Provider : OrtEp {
 
   void CompileAll(const OrtGraph** graphs, const OrtNode** nodes, size_t count, OrtNodeComputeInfo** infos) {
     for (size_t i = 0; i < count; ++i) {
-      const Graph graph(api, graphs[i]);
+      const SessionGraph graph(api, graphs[i]);
       const auto match = FindMainMatch(graph);
       if (!match) throw std::runtime_error("a node that was taken over cannot be compiled");
       const Decision& decision = taken.at(match->decode->outputs[0].name);
@@ -118,7 +118,7 @@ struct Provider : OrtEp {
       if (found == names.end()) throw std::runtime_error("a node that was taken over has lost an input");
       return static_cast<size_t>(found - names.begin());
     };
-    return {place(match.input), match.residual.handle == nullptr ? 0 : place(match.residual)};
+    return {place(match.input), match.residual.name.empty() ? 0 : place(match.residual)};
   }
 
   // The match that covers the graph: the other decode nodes in it make biases.

@@ -183,13 +183,13 @@ Decision Choice::DecideConvolution(const Weight& weight, int64_t groups) const {
 
 }  // namespace osq
 
-int osq_runs_packed(const osq_node* node, const char* op_type, int64_t rows, int64_t groups,
-                    const char* kernel, const char* profile, int* runs) {
-  if (op_type == nullptr || kernel == nullptr || profile == nullptr || runs == nullptr)
+int osq_choose_kernel(const osq_node* node, const char* op_type, int64_t rows, int64_t groups,
+                      const char* kernel, const char* profile, const char** found) {
+  if (op_type == nullptr || kernel == nullptr || profile == nullptr || found == nullptr)
     return OSQ_BAD_ARGUMENT;
   const std::string name = op_type;
   const bool is_linear = name == "Gemm" || name == "MatMul", is_convolution = name == "Conv";
-  *runs = 0;
+  *found = "";
   return osq::WithWeight(node, [&](const osq::Weight& weight) -> int {
     const size_t rank = weight.shape().size();
     const bool is_table = name == "Gather" && rank == 2 && weight.spec().layout == osq::Spec::kDense &&
@@ -201,7 +201,7 @@ int osq_runs_packed(const osq_node* node, const char* op_type, int64_t rows, int
       const osq::Match::Kind kind = is_linear        ? osq::Match::kLinear
                                     : is_convolution ? osq::Match::kConvolution
                                                      : osq::Match::kGather;
-      if (!choice.never()) *runs = choice.Decide(weight, {kind, rows, groups}).kernel != osq::Kernel::kStock;
+      if (!choice.never()) *found = osq::NameOf(choice.Decide(weight, {kind, rows, groups}).kernel);
     } catch (const std::invalid_argument&) {
       return OSQ_BAD_ARGUMENT;
     }

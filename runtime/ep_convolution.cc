@@ -10,9 +10,7 @@ namespace {
 class ConvolutionCompute : public Compute {
  public:
   ConvolutionCompute(const Graph& graph, const Match& match)
-      : api_(graph.api()),
-        epilogue_(EpilogueOf(graph, match)),
-        has_residual_(match.residual.handle != nullptr) {
+      : api_(graph.api()), epilogue_(EpilogueOf(graph, match)), has_residual_(!match.residual.name.empty()) {
     const Weight weight = OpenedWeight(graph, *match.decode);
     const std::vector<int64_t>& shape = weight.shape();
     spatial_ = shape.size() - 2;

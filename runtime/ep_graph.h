@@ -1,4 +1,4 @@
-// onnxruntime's view of a graph, read into plain structures.
+// A graph as onnxruntime shows it, read into plain structures.
 #ifndef ONNXSQUEEZE_EP_GRAPH_H_
 #define ONNXSQUEEZE_EP_GRAPH_H_
 
@@ -37,8 +37,8 @@ OrtStatus* AsStatus(const OrtApi* api, Body body) noexcept {
 }
 
 struct GraphValue {
-  const OrtValueInfo* handle = nullptr;  // null: an optional input that is not there
-  std::string name;
+  const OrtValueInfo* handle = nullptr;
+  std::string name;  // "": an optional input that is not there
 };
 
 struct GraphNode {
@@ -49,7 +49,7 @@ struct GraphNode {
 
 class Graph {
  public:
-  Graph(const OrtApi* api, const OrtGraph* graph);
+  virtual ~Graph() = default;
 
   const OrtApi* api() const { return api_; }
   const std::vector<GraphNode>& nodes() const { return nodes_; }
@@ -61,25 +61,51 @@ class Graph {
   const GraphNode* OnlyConsumer(const GraphValue& value) const;
 
   // The elements of a constant initializer, and its shape; data is null where the value is none.
-  Vector Constant(const GraphValue& value, std::vector<int64_t>* shape) const;
+  virtual Vector Constant(const GraphValue& value, std::vector<int64_t>* shape) const = 0;
 
   // What is known of a tensor's shape, -1 where a dimension is not; empty where nothing is.
-  std::vector<int64_t> KnownShape(const GraphValue& value) const;
+  virtual std::vector<int64_t> KnownShape(const GraphValue& value) const = 0;
 
   // A node's attribute; `fallback` where it has none of that name.
-  int64_t Int(const GraphNode& node, const char* name, int64_t fallback) const;
-  float Float(const GraphNode& node, const char* name, float fallback) const;
-  std::vector<int64_t> Ints(const GraphNode& node, const char* name) const;
-  std::string String(const GraphNode& node, const char* name, const char* fallback) const;
+  virtual int64_t Int(const GraphNode& node, const char* name, int64_t fallback) const = 0;
+  virtual float Float(const GraphNode& node, const char* name, float fallback) const = 0;
+  virtual std::vector<int64_t> Ints(const GraphNode& node, const char* name) const = 0;
+  virtual std::string String(const GraphNode& node, const char* name, const char* fallback) const = 0;
+
+ protected:
+  explicit Graph(const OrtApi* api) : api_(api) {}
+
+  // The next node, in topological order.
+  void Add(GraphNode node);
+
+  // Whether something beyond the nodes uses a value, too.
+  virtual bool IsUsedOutside(const GraphValue& value) const = 0;
 
  private:
-  std::vector<GraphValue> Values(const std::vector<const OrtValueInfo*>& handles) const;
-  const OrtOpAttr* Attribute(const GraphNode& node, const char* name) const;
-
   const OrtApi* api_;
   std::vector<GraphNode> nodes_;
   std::unordered_map<std::string, size_t> producers_;
   std::unordered_multimap<std::string, size_t> consumers_;
+};
+
+// The graph of a session that asks its providers.
+class SessionGraph : public Graph {
+ public:
+  SessionGraph(const OrtApi* api, const OrtGraph* graph);
+
+  Vector Constant(const GraphValue& value, std::vector<int64_t>* shape) const override;
+  std::vector<int64_t> KnownShape(const GraphValue& value) const override;
+  int64_t Int(const GraphNode& node, const char* name, int64_t fallback) const override;
+  float Float(const GraphNode& node, const char* name, float fallback) const override;
+  std::vector<int64_t> Ints(const GraphNode& node, const char* name) const override;
+  std::string String(const GraphNode& node, const char* name, const char* fallback) const override;
+
+ protected:
+  bool IsUsedOutside(const GraphValue& value) const override;
+
+ private:
+  std::vector<GraphValue> Values(const std::vector<const OrtValueInfo*>& handles) const;
+  const OrtOpAttr* Attribute(const GraphNode& node, const char* name) const;
 };
 
 // Names of a node's inputs.
@@ -87,6 +113,9 @@ std::vector<std::string> InputNames(const OrtApi* api, const OrtNode* node);
 
 // Shape of a tensor, and its element type.
 std::vector<int64_t> ShapeOf(const OrtApi* api, const OrtValue* value, int* type);
+
+// A tensor's elements, and its shape.
+Vector ElementsOf(const OrtApi* api, const OrtValue* value, std::vector<int64_t>* shape);
 
 }  // namespace osq
 

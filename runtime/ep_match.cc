@@ -34,7 +34,7 @@ bool IsBias(const Graph& graph, const GraphValue& value, size_t width) {
 
 // The bound of a Clip: a constant, or what stands for none.
 bool ReadBound(const Graph& graph, const GraphNode& node, size_t place, float* bound) {
-  if (place >= node.inputs.size() || node.inputs[place].handle == nullptr) return true;
+  if (place >= node.inputs.size() || node.inputs[place].name.empty()) return true;
   std::vector<int64_t> shape;
   const Vector constant = graph.Constant(node.inputs[place], &shape);
   if (constant.data == nullptr || constant.type != kFloat || constant.count != 1) return false;
@@ -110,7 +110,7 @@ class Matcher {
 
   // The third input of Gemm and Conv.
   bool MatchBias(const GraphNode& node) {
-    if (node.inputs.size() < 3 || node.inputs[2].handle == nullptr) return true;
+    if (node.inputs.size() < 3 || node.inputs[2].name.empty()) return true;
     return IsBias(graph_, node.inputs[2], width_) && TakeBias(node.inputs[2]);
   }
 
@@ -123,7 +123,7 @@ class Matcher {
 
   // MatMul and then Add.
   void FollowBias() {
-    if (match_.bias.handle != nullptr || match_.kind != Match::kLinear) return;
+    if (!match_.bias.name.empty() || match_.kind != Match::kLinear) return;
     const GraphNode* add = graph_.OnlyConsumer(match_.output);
     if (add == nullptr || !IsStandard(*add) || add->op_type != "Add") return;
     const GraphValue& other = add->inputs[add->inputs[0].name == match_.output.name ? 1 : 0];

@@ -18,9 +18,9 @@ struct Match {
   const GraphNode* consumer;            // MatMul, Gemm, Conv or Gather
   std::vector<const GraphNode*> nodes;  // all that are taken over, in the graph's order
   GraphValue input, output;             // what still comes in, and what goes out
-  GraphValue residual;      // kConvolution: what is added before the activation; no handle: nothing
-  GraphValue bias;          // a constant, or made by a decode node of `nodes`; no handle: none
-  bool transposed = false;  // kLinear: the weight is [outputs, inputs]
+  GraphValue residual;                  // kConvolution: what is added before the activation; no name: nothing
+  GraphValue bias;                      // a constant, or made by a decode node of `nodes`; no name: none
+  bool transposed = false;              // kLinear: the weight is [outputs, inputs]
   Activation activation = Activation::kNone;
   float low = 0, high = 0;  // of kClip
 };

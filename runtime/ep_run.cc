@@ -53,7 +53,7 @@ std::vector<float> DecodeFloats(const Weight& weight) {
 
 Epilogue EpilogueOf(const Graph& graph, const Match& match) {
   Epilogue epilogue{{}, match.activation, match.low, match.high};
-  if (match.bias.handle == nullptr) return epilogue;
+  if (match.bias.name.empty()) return epilogue;
   if (const GraphNode* decode = graph.Producer(match.bias.name)) {
     epilogue.bias = DecodeFloats(OpenedWeight(graph, *decode));
   } else {

@@ -56,7 +56,7 @@ def decode(op_type: str, attributes: Mapping[str, Sequence[int]], inputs: Sequen
     return weight
 
 
-def runs_packed(
+def choose_kernel(
     op_type: str,
     attributes: Mapping[str, Sequence[int]],
     inputs: Sequence[Array],
@@ -65,8 +65,8 @@ def runs_packed(
     groups: int = 1,
     kernel: str = "auto",
     profile: str = "",
-) -> bool:
-    """Whether the execution provider would run a weight packed.
+) -> str:
+    """The name of the kernel that would run a weight packed; "" where none would.
 
     Args:
         op_type: as for ``decode``, like ``attributes`` and ``inputs``.
@@ -81,10 +81,10 @@ def runs_packed(
     Raises:
         FormatError: the node is in a state that FORMAT.md forbids, or an option is none.
     """
-    node, runs = _node(op_type, attributes, inputs), ctypes.c_int()
+    node, found = _node(op_type, attributes, inputs), ctypes.c_char_p()
     options = feeds.encode(), rows, groups, kernel.encode(), profile.encode()
-    native.call("osq_runs_packed", ctypes.byref(node), *options, ctypes.byref(runs))
-    return bool(runs.value)
+    native.call("osq_choose_kernel", ctypes.byref(node), *options, ctypes.byref(found))
+    return (found.value or b"").decode()
 
 
 def _node(op_type: str, attributes: Mapping[str, Sequence[int]], inputs: Sequence[Array]) -> _Node:

@@ -37,6 +37,9 @@ struct OrtMemoryDevice;
 struct OrtRunOptions;
 struct OrtEp;
 struct OrtEpFactory;
+struct OrtKernelInfo;
+struct OrtCustomOpDomain;
+struct OrtShapeInferContext;
 
 struct OrtApi {
   void* entries[1];  // as many as the version has
@@ -58,6 +61,36 @@ enum OrtOpAttrType {
   ORT_OP_ATTR_INTS = 2,
   ORT_OP_ATTR_FLOAT = 3,
   ORT_OP_ATTR_STRING = 5
+};
+
+enum OrtCustomOpInputOutputCharacteristic { INPUT_OUTPUT_REQUIRED = 0, INPUT_OUTPUT_VARIADIC = 2 };
+
+constexpr uint32_t kOrtCustomOpVersion = 17;  // the oldest with KernelContext_ParallelFor: onnxruntime 1.17
+
+// An operator of a library of custom operators, as far as version 17 goes.
+struct OrtCustomOp {
+  uint32_t version;
+  void* (*CreateKernel)(const OrtCustomOp*, const OrtApi*, const OrtKernelInfo*);
+  const char* (*GetName)(const OrtCustomOp*);
+  const char* (*GetExecutionProviderType)(const OrtCustomOp*);
+  int (*GetInputType)(const OrtCustomOp*, size_t place);
+  size_t (*GetInputTypeCount)(const OrtCustomOp*);
+  int (*GetOutputType)(const OrtCustomOp*, size_t place);
+  size_t (*GetOutputTypeCount)(const OrtCustomOp*);
+  void (*KernelCompute)(void* kernel, OrtKernelContext*);
+  void (*KernelDestroy)(void* kernel);
+  OrtCustomOpInputOutputCharacteristic (*GetInputCharacteristic)(const OrtCustomOp*, size_t place);
+  OrtCustomOpInputOutputCharacteristic (*GetOutputCharacteristic)(const OrtCustomOp*, size_t place);
+  int (*GetInputMemoryType)(const OrtCustomOp*, size_t place);
+  int (*GetVariadicInputMinArity)(const OrtCustomOp*);
+  int (*GetVariadicInputHomogeneity)(const OrtCustomOp*);
+  int (*GetVariadicOutputMinArity)(const OrtCustomOp*);
+  int (*GetVariadicOutputHomogeneity)(const OrtCustomOp*);
+  OrtStatus* (*CreateKernelV2)(const OrtCustomOp*, const OrtApi*, const OrtKernelInfo*, void** kernel);
+  OrtStatus* (*KernelComputeV2)(void* kernel, OrtKernelContext*);
+  OrtStatus* (*InferOutputShapeFn)(const OrtCustomOp*, OrtShapeInferContext*);
+  int (*GetStartVersion)(const OrtCustomOp*);
+  int (*GetEndVersion)(const OrtCustomOp*);
 };
 
 struct OrtNodeFusionOptions {
@@ -128,16 +161,26 @@ struct Entry {
 
 namespace ort {
 
+using CreateCustomOpDomain = Entry<26, const char*, OrtCustomOpDomain**>;
+using CustomOpDomain_Add = Entry<27, OrtCustomOpDomain*, const OrtCustomOp*>;
+using AddCustomOpDomain = Entry<28, OrtSessionOptions*, OrtCustomOpDomain*>;
 using GetTensorMutableData = Entry<51, OrtValue*, void**>;
 using CastTypeInfoToTensorInfo = Entry<55, const OrtTypeInfo*, const OrtTensorTypeAndShapeInfo**>;
 using GetTensorElementType = Entry<60, const OrtTensorTypeAndShapeInfo*, int*>;
 using GetDimensionsCount = Entry<61, const OrtTensorTypeAndShapeInfo*, size_t*>;
 using GetDimensions = Entry<62, const OrtTensorTypeAndShapeInfo*, int64_t*, size_t>;
 using GetTensorTypeAndShape = Entry<65, const OrtValue*, OrtTensorTypeAndShapeInfo**>;
+using KernelInfoGetAttribute_float = Entry<85, const OrtKernelInfo*, const char*, float*>;
+using KernelInfoGetAttribute_int64 = Entry<86, const OrtKernelInfo*, const char*, int64_t*>;
+using KernelInfoGetAttribute_string = Entry<87, const OrtKernelInfo*, const char*, char*, size_t*>;
 using KernelContext_GetInput = Entry<90, const OrtKernelContext*, size_t, const OrtValue**>;
 using KernelContext_GetOutput = Entry<91, OrtKernelContext*, size_t, const int64_t*, size_t, OrtValue**>;
+using KernelInfoGetAttributeArray_int64 = Entry<163, const OrtKernelInfo*, const char*, int64_t*, size_t*>;
+using KernelInfo_GetInputCount = Entry<230, const OrtKernelInfo*, size_t*>;
+using AddSessionConfigEntry = Entry<130, OrtSessionOptions*, const char*, const char*>;
 using HasSessionConfigEntry = Entry<237, const OrtSessionOptions*, const char*, int*>;
 using GetSessionConfigEntry = Entry<238, const OrtSessionOptions*, const char*, char*, size_t*>;
+using KernelInfoGetConstantInput_tensor = Entry<249, const OrtKernelInfo*, size_t, int*, const OrtValue**>;
 using ReadOpAttr = Entry<272, const OrtOpAttr*, OrtOpAttrType, void*, size_t, size_t*>;
 using KernelContext_ParallelFor =
     Entry<274, const OrtKernelContext*, void (*)(void*, size_t), size_t, size_t, void*>;

@@ -12,6 +12,7 @@ from onnxsqueeze.runtime.profile import read_profile
 
 NAME = "SqueezeExecutionProvider"
 OLDEST = (1, 23, 1)  # onnxruntime whose plugin providers work
+BY_NAME = (1, 25, 1)  # onnxruntime that takes them as ``providers=[NAME]``; older ones pass over them in silence
 KERNELS = ("auto", "always", "never")
 
 _lock = threading.Lock()
@@ -20,19 +21,38 @@ _registered = False
 
 def is_available() -> bool:
     """Whether this onnxruntime takes plugin providers."""
-    import onnxruntime
-
-    parts = onnxruntime.__version__.split(".")[:3]
-    return tuple(int(part) for part in parts if part.isdigit()) >= OLDEST
+    return _release() >= OLDEST
 
 
 def register() -> None:
-    """Makes the provider known to onnxruntime; only the first call of a process does anything.
+    """Makes ``InferenceSession(path, providers=["SqueezeExecutionProvider"])`` work in this process.
 
-    It is never unregistered: that would take the code away from under living sessions.
+    Options go with the name: ``providers=[("SqueezeExecutionProvider", {"kernel": "always"})]``; they are those of
+    ``session_options``, which works with older releases, too.
 
     Raises:
         RuntimeUnavailable: onnxruntime is too old, or the native library is missing.
+    """
+    import onnxruntime
+
+    if _release() < BY_NAME:
+        raise RuntimeUnavailable(
+            f"onnxruntime {onnxruntime.__version__} takes no plugin provider by its name (1.25.1 and later do): open "
+            "models with onnxsqueeze.runtime.load(path), or give the session onnxsqueeze.runtime.session_options()"
+        )
+    _register_library()
+
+
+def _release() -> tuple[int, ...]:
+    import onnxruntime
+
+    return tuple(int(part) for part in onnxruntime.__version__.split(".")[:3] if part.isdigit())
+
+
+def _register_library() -> None:
+    """Makes the provider known to onnxruntime; only the first call of a process does anything.
+
+    It is never unregistered: that would take the code away from under living sessions.
     """
     global _registered
     import onnxruntime
@@ -67,14 +87,14 @@ def session_options(
         account: file to which a line of JSON is added for each packed weight: which kernel runs it, or why none does.
 
     Raises:
-        RuntimeUnavailable: see ``register``.
+        RuntimeUnavailable: onnxruntime is older than 1.23.1, or the native library is missing.
         ValueError: ``kernel`` is none of these.
     """
     import onnxruntime
 
     if kernel not in KERNELS:
         raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, not '{kernel}'")
-    register()
+    _register_library()
     options = sess_options if sess_options is not None else onnxruntime.SessionOptions()
     devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == NAME]
     options.add_provider_for_devices(devices[:1], {})

@@ -11,8 +11,8 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxsqueeze.errors import ModelError
-from onnxsqueeze.runtime import profile, provider
+from onnxsqueeze.errors import ModelError, RuntimeUnavailable
+from onnxsqueeze.runtime import native, profile, provider
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,13 +34,14 @@ def load(
 ) -> Any:
     """Opens a model, packed by onnxsqueeze or not, as a plain ``onnxruntime.InferenceSession``.
 
-    Weights that the execution provider runs faster packed than onnxruntime dense stay packed; all others are decoded
-    natively. With ``providers=["CPUExecutionProvider"]`` all are, and outputs equal stock onnxruntime's bit for bit.
+    Weights that native kernels run faster packed than onnxruntime dense stay packed; all others are decoded natively.
+    With ``providers=["CPUExecutionProvider"]`` all are, and outputs equal stock onnxruntime's bit for bit. The kernels
+    are reached by the execution provider, or as custom operators where onnxruntime takes no plugin providers.
 
     Args:
         path: the ``.onnx`` file.
         sess_options: ``onnxruntime.SessionOptions`` or None; changed: weights, and maybe the provider, are added.
-        providers: as for InferenceSession; None for SqueezeExecutionProvider, where onnxruntime takes it, and the CPU.
+        providers: as for InferenceSession; None for SqueezeExecutionProvider and the CPU.
         threads: that decode; None for one a core.
         kernel: what the provider takes: see ``onnxsqueeze.runtime.session_options``.
 
@@ -51,34 +52,48 @@ def load(
     import onnxruntime
 
     from onnxsqueeze.model import Model
+    from onnxsqueeze.pipeline.operators import to_operators
     from onnxsqueeze.pipeline.provided import provided
 
     options = sess_options if sess_options is not None else onnxruntime.SessionOptions()
     model = Model.load(path)
     if not model.is_packed:
         return _open(onnxruntime, os.fspath(path), options, _without_ours(providers), path)
-    keep = provided(model, kernel, profile.read_profile()) if _asks_for_ours(providers) else set[str]()
-    arrays = _take_weights(model, threads or os.cpu_count() or 1, keep)
+    keep = provided(model, kernel, profile.read_profile()) if _asks_for_ours(providers) else dict[str, str]()
+    threads = threads or os.cpu_count() or 1
+    arrays = _take_weights(model, threads, keep)
+    plugs_in = bool(keep) and provider.is_available()
+    if keep and not plugs_in and to_operators(model, keep):
+        _register(options)
+        arrays |= _take_weights(model, threads, ())  # what does not fit an operator
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in arrays.values()]
     if arrays:
         options.add_external_initializers(list(arrays), values)
-    if keep:
+    if plugs_in:
         options = provider.session_options(options, kernel=kernel)
-    chosen = None if keep else _without_ours(providers)
+    chosen = None if plugs_in else _without_ours(providers)
     session = _open(onnxruntime, model.proto.SerializeToString(), options, chosen, path)
     session.onnxsqueeze_weights = arrays  # the session reads them where they are: they must live as long
     return session
 
 
 def _asks_for_ours(providers: Sequence[Any] | None) -> bool:
-    """Whether the execution provider is wanted, or nothing is said and there may be one."""
+    """Whether native kernels are wanted, or nothing is said."""
     if providers is None:
-        return provider.is_available()
+        return True
     if provider.NAME not in providers:
         return False
     if others := set(providers) - {provider.NAME, CPU}:
         raise ValueError(f"{provider.NAME} goes with {CPU} only, not with {', '.join(map(str, others))}")
     return True
+
+
+def _register(options: Any) -> None:
+    """Makes the custom operators known to the session to be; options that know them already are left alone."""
+    try:
+        options.register_custom_ops_library(str(native.library_path()))
+    except Exception as error:  # onnxruntime raises its own types, none of them public
+        raise RuntimeUnavailable(f"onnxruntime does not take the custom operators: {error}") from error
 
 
 def _without_ours(providers: Sequence[Any] | None) -> list[Any]:

@@ -21,9 +21,9 @@ def decode(encoded: Encoded, threads: int = 1) -> npt.NDArray[Any]:
     return flat.reshape(encoded.attributes["shape"])
 
 
-def runs_packed(encoded: Encoded, feeds: str, rows: int, groups: int, kernel: str, profile: str) -> bool:
-    """Whether the execution provider would run the weight packed: see ``onnxsqueeze.runtime.node.runs_packed``."""
-    return node.runs_packed(*_parts(encoded), feeds, rows, groups, kernel, profile)
+def choose_kernel(encoded: Encoded, feeds: str, rows: int, groups: int, kernel: str, profile: str) -> str:
+    """The kernel that would run the weight packed, or "": see ``onnxsqueeze.runtime.node.choose_kernel``."""
+    return node.choose_kernel(*_parts(encoded), feeds, rows, groups, kernel, profile)
 
 
 def _parts(encoded: Encoded) -> tuple[str, dict[str, list[int]], list[npt.NDArray[Any]]]:

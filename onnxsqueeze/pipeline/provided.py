@@ -1,4 +1,4 @@
-"""Which packed weights the execution provider would run as they are, so that nobody need decode them."""
+"""Which packed weights the native kernels would run as they are, so that nobody need decode them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import onnx
 from onnx import NodeProto, helper
 
 from onnxsqueeze.encode.bodies import DOMAIN
-from onnxsqueeze.encode.decode import runs_packed
+from onnxsqueeze.encode.decode import choose_kernel
 from onnxsqueeze.encode.nodes import from_node
 from onnxsqueeze.errors import FormatError
 from onnxsqueeze.model.graphs import walk
@@ -25,33 +25,33 @@ PLACES = {"Conv": 1, "Gather": 0, "Gemm": 1, "MatMul": 1}  # of the weight among
 PLAIN = {"transA": 0, "alpha": 1.0, "beta": 1.0, "axis": 0}  # what kernels are for; other attributes do not matter
 
 
-def provided(model: Model, kernel: str, profile: str) -> set[str]:
-    """Names of weights of the main graph; the provider may still leave some of them to onnxruntime.
+def provided(model: Model, kernel: str, profile: str) -> dict[str, str]:
+    """Names of weights of the main graph to their kernels'; the provider may still leave some to onnxruntime.
 
     ``kernel``, ``profile``: as for ``onnxsqueeze.runtime.session_options``.
     """
     rows: dict[str, int] | None = None
-    found = set()
+    found = {}
     for encoded, consumer in _candidates(model):
         groups = int(_attributes(consumer).get("group", 1))
-        known = _runs(encoded, consumer, -1, groups, kernel, profile)
+        name = _kernel(encoded, consumer, -1, groups, kernel, profile)
         if (
-            not known
+            not name
             and consumer.op_type in ("Gemm", "MatMul")
-            and _runs(encoded, consumer, 1, groups, kernel, profile)
+            and _kernel(encoded, consumer, 1, groups, kernel, profile)
         ):
             rows = _rows(model) if rows is None else rows
-            known = _runs(encoded, consumer, rows.get(consumer.input[0], -1), groups, kernel, profile)
-        if known:
-            found.add(consumer.input[PLACES[consumer.op_type]])
+            name = _kernel(encoded, consumer, rows.get(consumer.input[0], -1), groups, kernel, profile)
+        if name:
+            found[consumer.input[PLACES[consumer.op_type]]] = name
     return found
 
 
-def _runs(encoded: Encoded, consumer: NodeProto, rows: int, groups: int, kernel: str, profile: str) -> bool:
+def _kernel(encoded: Encoded, consumer: NodeProto, rows: int, groups: int, kernel: str, profile: str) -> str:
     try:
-        return runs_packed(encoded, consumer.op_type, rows, groups, kernel, profile)
+        return choose_kernel(encoded, consumer.op_type, rows, groups, kernel, profile)
     except FormatError:  # decoding will tell of it
-        return False
+        return ""
 
 
 def _candidates(model: Model) -> Iterator[tuple[Encoded, NodeProto]]:

@@ -18,8 +18,11 @@ from onnxsqueeze.encode.nodes import from_node
 from onnxsqueeze.errors import FormatError, ModelError
 from onnxsqueeze.model.dense import drop_domain, drop_unused, external_files, inputs_of, replace_nodes
 from onnxsqueeze.model.graphs import Scope, walk
+from onnxsqueeze.pipeline.operators import to_operators
+from onnxsqueeze.pipeline.provided import provided
 from onnxsqueeze.pipeline.staging import check_distinct, check_output, data_file, put, staging, writing
 from onnxsqueeze.pipeline.stamp import is_inlined
+from onnxsqueeze.runtime.profile import read_profile
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -50,6 +53,7 @@ class UnpackedFile:
     source: str
     output: str
     tensors: int
+    operators: int  # weights that became custom operators instead
     nbytes_before: int
     nbytes_after: int
 
@@ -60,9 +64,9 @@ class UnpackedFile:
     def sentence(self) -> str:
         """One line for people."""
         sizes = f"{self.nbytes_before:,} → {self.nbytes_after:,} bytes"
-        return (
-            f"{self.source}: {self.tensors} weight{'' if self.tensors == 1 else 's'} unpacked, {sizes} → {self.output}"
-        )
+        operators = f", {self.operators} in custom operators" if self.operators else ""
+        weights = f"{self.tensors} weight{'' if self.tensors == 1 else 's'} unpacked{operators}"
+        return f"{self.source}: {weights}, {sizes} → {self.output}"
 
 
 def check_version(model: Model) -> None:
@@ -131,8 +135,12 @@ def _decoded(node: NodeProto, encoded: Encoded, threads: int) -> Decoded:
         raise FormatError(f"weight '{node.output[0]}' is corrupt: {reason}") from error
 
 
-def unpack_file(source: str | os.PathLike[str], output: str | os.PathLike[str]) -> UnpackedFile:
-    """Writes a compressed model as plain dense ONNX; raises SqueezeError, and no file is written or changed then."""
+def unpack_file(source: str | os.PathLike[str], output: str | os.PathLike[str], kernel: str = "never") -> UnpackedFile:
+    """Writes a compressed model as plain dense ONNX; raises SqueezeError, and no file is written or changed then.
+
+    ``kernel``: "auto" and "always" turn weights that native kernels run (see ``onnxsqueeze.runtime.session_options``)
+    into custom operators, which take a session that registers the native library.
+    """
     from onnxsqueeze.model import Model
 
     path, target = Path(source), Path(output)
@@ -146,10 +154,13 @@ def unpack_file(source: str | os.PathLike[str], output: str | os.PathLike[str]) 
         if not model.is_packed:
             raise ModelError(f"'{source}' holds no packed weights; there is nothing to unpack")
         nbytes = sum(file.stat().st_size for file in before)
-        done = unpack(model, os.cpu_count() or 1)
+        kernels = provided(model, kernel, read_profile())
+        done = unpack(model, os.cpu_count() or 1, keep=kernels)
+        operators = to_operators(model, kernels) if kernels else 0
+        done += unpack(model, os.cpu_count() or 1)  # what fits no operator
         model.check()
         draft = folder / Path(os.path.realpath(target)).name
         model.save(draft)
         after = sum(file.stat().st_size for file in (draft, data_file(draft)) if file.exists())
         put(draft, target)
-    return UnpackedFile(str(source), str(output), len(done), nbytes, after)
+    return UnpackedFile(str(source), str(output), len(done), operators, nbytes, after)

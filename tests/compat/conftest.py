@@ -3,5 +3,5 @@
 import sys
 from pathlib import Path
 
-for folder in ("encode", "golden"):
+for folder in ("encode", "golden", "runtime"):
     sys.path.append(str(Path(__file__).parents[1] / folder))

@@ -20,7 +20,7 @@ from test_contract import SOURCES
 pytestmark = pytest.mark.slow
 
 # The oldest release promised to readers, one near what the compiler itself needs, and the newest.
-RELEASES = {"1.20.1": "onnxruntime==1.20.1", "1.23.2": "onnxruntime==1.23.2", "newest": "onnxruntime"}
+RELEASES = ("1.20.1", "1.23.2", "newest")
 CACHE = Path(os.environ.get("ONNXSQUEEZE_COMPAT", Path(tempfile.gettempdir()) / "onnxsqueeze-compat"))
 WEB = "onnxruntime-web@1.23.2"
 OPSETS = {"1.20.1": (13, 21), "1.23.2": (13, 23), "newest": (13, 25)}
@@ -29,6 +29,7 @@ OPSETS = {"1.20.1": (13, 21), "1.23.2": (13, 23), "newest": (13, 25)}
 def python_with(release: str) -> Path:
     """The interpreter of an environment with this release, made where it is not there yet."""
     folder = CACHE / f"ort-{release}-py{sys.version_info.major}.{sys.version_info.minor}"
+    requirement = "onnxruntime" if release == "newest" else f"onnxruntime=={release}"
     python, done = folder / "bin" / "python", folder / "installed"
     if not done.exists():
         venv.create(folder, with_pip=True, clear=True)
@@ -39,12 +40,12 @@ def python_with(release: str) -> Path:
             "install",
             "-q",
             "--disable-pip-version-check",
-            RELEASES[release],
+            requirement,
             "numpy",
         ]
         installed = subprocess.run(command, capture_output=True, text=True, check=False)
         if installed.returncode:
-            pytest.skip(f"pip cannot install {RELEASES[release]} here: {installed.stderr[-300:]}")
+            pytest.skip(f"pip cannot install {requirement} here: {installed.stderr[-300:]}")
         done.touch()
     return python
 

@@ -10,6 +10,13 @@ In C++, with onnxruntime's headers, the same is::
     Ort::SessionOptions options;
     options.AppendExecutionProvider_V2(env, ours, {});
     Ort::Session session(env, "small.onnx", options);
+
+Before onnxruntime 1.23.1, from 1.17 on, the same library holds custom operators, for files that
+``onnxsqueeze unpack small.onnx operators.onnx --custom-ops`` has written::
+
+    Ort::SessionOptions options;
+    options.RegisterCustomOpsLibrary("libonnxsqueeze.so");
+    Ort::Session session(env, "operators.onnx", options);
 """
 
 from __future__ import annotations
@@ -26,6 +33,7 @@ import numpy as np
 import onnxruntime
 from sparse_models import build, packed, sparse
 
+from onnxsqueeze.pipeline.unpack import unpack_file
 from onnxsqueeze.runtime import native
 from onnxsqueeze.runtime.provider import NAME
 
@@ -45,6 +53,7 @@ SLOTS = {  # where onnxruntime's C header has these functions in the table of it
     "ReleaseValue": 96,
     "ReleaseSessionOptions": 100,
     "AddSessionConfigEntry": 130,
+    "RegisterCustomOpsLibrary_V2": 228,
     "RegisterExecutionProviderLibrary": 301,
     "UnregisterExecutionProviderLibrary": 302,
     "GetEpDevices": 303,
@@ -108,6 +117,26 @@ def run(model: Path, account: Path, feed: np.ndarray[Any, Any], columns: int) ->
     env = api.made("CreateEnv", 3, b"example")
     api.call("RegisterExecutionProviderLibrary", env, NAME.encode(), str(native.library_path()).encode())
     options = api.made("CreateSessionOptions")
+    add_provider(api, env, options, account)
+    values = run_session(api, env, options, model, feed, columns)
+    api.call("UnregisterExecutionProviderLibrary", env, NAME.encode())
+    api.release(Env=env)
+    return values
+
+
+def run_operators(model: Path, feed: np.ndarray[Any, Any], columns: int) -> np.ndarray[Any, Any]:
+    """The same with a model of custom operators."""
+    api = Api(library())
+    env = api.made("CreateEnv", 3, b"example")
+    options = api.made("CreateSessionOptions")
+    api.call("RegisterCustomOpsLibrary_V2", options, str(native.library_path()).encode())
+    values = run_session(api, env, options, model, feed, columns)
+    api.release(Env=env)
+    return values
+
+
+def add_provider(api: Api, env: ctypes.c_void_p, options: ctypes.c_void_p, account: Path) -> None:
+    """Gives a session to be our provider, and two of its options."""
     ours = (ctypes.c_void_p * 1)(next(devices(api, env)))
     api.call(
         "SessionOptionsAppendExecutionProvider_V2",
@@ -121,6 +150,12 @@ def run(model: Path, account: Path, feed: np.ndarray[Any, Any], columns: int) ->
     )
     for name, value in (("kernel", "always"), ("account", str(account))):
         api.call("AddSessionConfigEntry", options, f"ep.{NAME.lower()}.{name}".encode(), value.encode())
+
+
+def run_session(
+    api: Api, env: ctypes.c_void_p, options: ctypes.c_void_p, model: Path, feed: np.ndarray[Any, Any], columns: int
+) -> np.ndarray[Any, Any]:
+    """Opens a session and runs it, once; both go, and the options, too."""
     session = api.made("CreateSession", env, str(model).encode(), options)
     memory = api.made("CreateCpuMemoryInfo", 0, 0)
     shape = (ctypes.c_int64 * 2)(*feed.shape)
@@ -144,8 +179,6 @@ def run(model: Path, account: Path, feed: np.ndarray[Any, Any], columns: int) ->
     )
     api.release(Value=ctypes.c_void_p(results[0]))
     api.release(Value=given, MemoryInfo=memory, Session=session, SessionOptions=options)
-    api.call("UnregisterExecutionProviderLibrary", env, NAME.encode())
-    api.release(Env=env)
     return values
 
 
@@ -153,6 +186,7 @@ def test_a_c_program_uses_the_provider(tmp_path: Path) -> None:
     """In a process of its own, so that Python's onnxruntime has no part in it."""
     proto = build("(float[n,150] x) => (float[n,100] y) { y = MatMul(x, w) }", w=sparse(150, 100))
     (tmp_path / "small.onnx").write_bytes(packed(proto))
+    unpack_file(tmp_path / "small.onnx", tmp_path / "operators.onnx", "always")
     feed = sparse(3, 150, zeros=0)
     np.save(tmp_path / "x.npy", feed)
     code = "import sys; sys.path[:0] = sys.argv[1:3]; import test_c_api; test_c_api.main(sys.argv[3])"
@@ -164,7 +198,8 @@ def test_a_c_program_uses_the_provider(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), session.run(None, {"x": feed})[0], atol=1e-5)
+    for name in ("y.npy", "z.npy"):
+        np.testing.assert_allclose(np.load(tmp_path / name), session.run(None, {"x": feed})[0], atol=1e-5)
     account = [json.loads(line) for line in (tmp_path / "account.jsonl").read_text().splitlines()]
     assert [line["weight"] for line in account if line["kernel"]] == ["w", "w"], "once in each run"
 
@@ -175,3 +210,6 @@ def main(folder: str) -> None:
     for _ in range(2):
         values = run(here / "small.onnx", here / "account.jsonl", np.load(here / "x.npy"), 100)
     np.save(here / "y.npy", values)
+    for _ in range(2):
+        values = run_operators(here / "operators.onnx", np.load(here / "x.npy"), 100)
+    np.save(here / "z.npy", values)

@@ -296,3 +296,19 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not provider.is_available()
     with pytest.raises(RuntimeUnavailable, match=r"1\.23\.1"):
         session_options()
+    for release in ("1.22.0", "1.25.0"):
+        monkeypatch.setattr(onnxruntime, "__version__", release)
+        with pytest.raises(RuntimeUnavailable, match=r"by its name .*runtime\.load"):
+            provider.register()
+
+
+def test_sessions_ask_for_it_by_name(tmp_path: Path) -> None:
+    provider.register()
+    model = packed(build("(float[n,150] x) => (float[n,100] y) { y = MatMul(x, w) }", w=sparse(150, 100, zeros=0.5)))
+    for name in (NAME, (NAME, {"kernel": "always"})):
+        session = onnxruntime.InferenceSession(model, options(tmp_path), providers=[name])
+        assert session.get_providers()[0] == NAME
+        session.run(None, batches(150, 1)[0])
+        events = json.loads(Path(session.end_profiling()).read_text())
+        ran = any(event.get("args", {}).get("provider") == NAME for event in events)
+        assert ran == (name != NAME), "half of the zeros is too few, unless the option says otherwise"

@@ -159,9 +159,10 @@ int Decode(const Node& node, Bytes* weight) {
   if (const int status = osq_open_node(&view, &type, &total)) return status;
   if (total > 1 << 20) return OSQ_TOO_LARGE;  // legal, and too much for a test
   for (const char* op_type : {"MatMul", "Conv", "Gather", "Relu"}) {
-    int runs = -1;
-    CHECK(osq_runs_packed(&view, op_type, -1, 1, "auto", "", &runs) == OSQ_OK && (runs == 0 || runs == 1));
-    CHECK(osq_runs_packed(&view, op_type, 1, 1, "often", "", &runs) == OSQ_BAD_ARGUMENT || runs == 0);
+    const char* kernel = nullptr;
+    CHECK(osq_choose_kernel(&view, op_type, -1, 1, "auto", "", &kernel) == OSQ_OK && kernel != nullptr);
+    const int often = osq_choose_kernel(&view, op_type, 1, 1, "often", "", &kernel);
+    CHECK(often == OSQ_BAD_ARGUMENT || *kernel == '\0');
   }
   const Exact<uint8_t> out(total * ItemSize(type));
   const int status = osq_decode_node(&view, 2, type, total, out.data());
