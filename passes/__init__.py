@@ -5,6 +5,7 @@ from typing import Any
 from onnxsqueeze.passes.allocate import Allocate
 from onnxsqueeze.passes.channels import Channels
 from onnxsqueeze.passes.depthwise import Depthwise
+from onnxsqueeze.passes.fatrelu import Fatrelu
 from onnxsqueeze.passes.fold import Fold
 from onnxsqueeze.passes.huffman import Huffman
 from onnxsqueeze.passes.lowrank import Lowrank
@@ -18,6 +19,7 @@ PASSES: dict[str, type[Any]] = {
     "channels": Channels,
     "lowrank": Lowrank,
     "depthwise": Depthwise,
+    "fatrelu": Fatrelu,
     "prune": Prune,
     "share": Share,
     "allocate": Allocate,

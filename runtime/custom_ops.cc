@@ -186,7 +186,7 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(O
   return osq::AsStatus(api, [&] {
     static OrtCustomOpDomain* const domain =
         osq::MakeDomain(api);  // as long as the library, which is never unloaded
-    int registered = 0;  // a second time would be an error
+    int registered = 0;        // a second time would be an error
     osq::Check(osq::ort::HasSessionConfigEntry::Call(api, options, osq::kRegistered, &registered));
     if (registered != 0) return;
     osq::Check(osq::ort::AddCustomOpDomain::Call(api, options, domain));

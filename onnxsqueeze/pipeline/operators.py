@@ -127,7 +127,7 @@ class _Operator:
         total = 1
         for dim in tensor.dims:
             total *= dim
-        return total == tensor.dims[-1] == self._width()
+        return bool(total == tensor.dims[-1] == self._width())
 
     def _width(self) -> int:
         shape = next(list(a.ints) for a in self.decode.attribute if a.name == "shape")

@@ -1,4 +1,4 @@
-"""Runs, in another environment, every model of a folder with native kernels and compares outputs with the arrays beside.
+"""Runs, in another environment, every model of a folder with native kernels and compares outputs.
 
 ``python run_kernels.py FOLDER LIBRARY``: ``x.onnx`` holds packed weights, ``x.operators`` the same in custom operators,
 ``x.npz`` inputs and outputs by name. Needs NumPy and onnxruntime alone. Ends with 1 where a value is off, or where no
@@ -6,7 +6,6 @@ kernel ran.
 """
 
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -24,7 +23,7 @@ BY_NAME = (1, 25, 1)  # providers=[NAME] works
 def options(folder: str) -> ort.SessionOptions:
     made = ort.SessionOptions()
     made.log_severity_level = 3
-    made.enable_profiling, made.profile_file_prefix = True, os.path.join(folder, "profile")
+    made.enable_profiling, made.profile_file_prefix = True, str(Path(folder) / "profile")
     return made
 
 
