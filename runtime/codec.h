@@ -228,6 +228,24 @@ OSQ_API int osq_delta_take(const osq_delta* delta, uint8_t* coded, uint8_t* plai
 // Null is fine.
 OSQ_API int osq_delta_free(osq_delta* delta);
 
+// New bytes as a copy of old ones, though not all of them equal, and bytes that follow it.
+typedef struct {
+  uint64_t from;   // where the copied bytes begin
+  uint64_t bytes;  // how many are copied
+  uint64_t extra;  // how many follow that are like no old ones
+} osq_copy;
+
+// Old bytes (below 2^31, and they must outlive it), ready to be searched; free it with osq_old_free.
+typedef struct osq_old osq_old;
+OSQ_API int osq_old_make(const uint8_t* bytes, size_t count, osq_old** old);
+
+// Cuts `count` new bytes into copies; `room`, for so many copies, is at least count / 8 + 2.
+OSQ_API int osq_old_copies(const osq_old* old, const uint8_t* bytes, size_t count, osq_copy* copies, size_t room,
+                           size_t* made);
+
+// Null is fine.
+OSQ_API int osq_old_free(osq_old* old);
+
 #ifdef __cplusplus
 }
 #endif

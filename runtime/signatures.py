@@ -34,4 +34,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "osq_delta_end": (_pointer, _pointer, _pointer),
     "osq_delta_take": (_pointer, _pointer, _pointer),
     "osq_delta_free": (_pointer,),
+    "osq_old_make": (_pointer, _size, _pointer),
+    "osq_old_copies": (_pointer, _pointer, _size, _pointer, _size, _pointer),
+    "osq_old_free": (_pointer,),
 }

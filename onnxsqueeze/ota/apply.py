@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxsqueeze.errors import FormatError, ModelError
-from onnxsqueeze.ota import container, structure, zstd
+from onnxsqueeze.ota import blob, container, structure
 from onnxsqueeze.ota.bundle import Bundle, digest, read
 from onnxsqueeze.ota.container import Update
 from onnxsqueeze.ota.diff import FILES, STRUCTURE
@@ -40,7 +40,7 @@ def apply(old: str | os.PathLike[str], update: str | os.PathLike[str], output: s
     check_output(target)
     found = container.read(_bytes(source))
     before = read(Path(old))
-    if before.nbytes != found.old_nbytes or before.identity() != found.old_digest:
+    if before.nbytes != found.old_nbytes or before.identity()[: container.OLD_DIGEST] != found.old_digest:
         raise ModelError(f"'{source}' is not for '{old}', whose SHA-256 differs from that of the model it was made for")
     names = [item.name for item in found.targets]
     check_distinct(target, source)
@@ -68,7 +68,7 @@ def _restored(old: Bundle, update: Update) -> list[bytes | memoryview]:
     if update.method == STRUCTURE:
         return list(structure.restore(old, update.targets, update.sections))
     if update.method == FILES and len(update.sections) == 1:
-        return _cut(zstd.decompress(update.sections[0].data, update.new_nbytes, old.joined()), update)
+        return _cut(blob.decompress(update.sections[0].data, update.new_nbytes, old.joined()), update)
     raise FormatError("the update is damaged: its method is not known")
 
 

@@ -10,8 +10,9 @@ from onnxsqueeze.errors import FormatError
 from onnxsqueeze.model.save import varint
 
 MAGIC = b"\x89OSQU\r\n\x1a"
-VERSION = 1
+VERSION = 2
 DIGEST = 32
+OLD_DIGEST = 8  # bytes that are kept of the old files' hash: accidents only, the new files have all of theirs
 MAX_FILES = 64
 MAX_NAME = 255
 SECTION_SLACK = 1 << 20  # a section may take so many bytes and twice those of the new model
@@ -39,7 +40,7 @@ class Update:
     """An update, read or about to be written."""
 
     method: int
-    old_digest: bytes  # SHA-256 of the old files, one after another
+    old_digest: bytes  # the first bytes of the SHA-256 of the old files, one after another
     old_nbytes: int
     new_digest: bytes
     targets: tuple[Target, ...]
@@ -115,7 +116,7 @@ def read(data: bytes) -> Update:
     if zlib.crc32(data[len(MAGIC) + 6 :]) != checksum:
         raise FormatError("the update is damaged: its checksum does not fit; fetch it again")
     method = reader.take(1)[0]
-    old_digest, new_digest = (bytes(reader.take(DIGEST)) for _ in range(2))
+    old_digest, new_digest = bytes(reader.take(OLD_DIGEST)), bytes(reader.take(DIGEST))
     old_nbytes = reader.number()
     targets = tuple(_target(reader) for _ in range(_count(reader, MAX_FILES, "files")))
     _check_targets(targets, old_nbytes)

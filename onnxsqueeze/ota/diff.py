@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxsqueeze.errors import ModelError
-from onnxsqueeze.ota import container, structure, zstd
+from onnxsqueeze.ota import blob, container, structure
 from onnxsqueeze.ota.bundle import Bundle, read
 from onnxsqueeze.ota.container import Section, Target, Update
+from onnxsqueeze.ota.copies import Source
 from onnxsqueeze.ota.place import check_update_output, place
 from onnxsqueeze.ota.wire import Irregular
 from onnxsqueeze.pipeline.staging import check_distinct, staging, writing
 
 FILES, STRUCTURE = 0, 1  # methods: the files as they are, given the old ones; skeletons and weights
-DOUBTFUL = 0.5  # share of the new model from which on an update is made by both methods
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ def make(old: Bundle, new: Bundle) -> bytes:
     if len(new.files) > container.MAX_FILES:
         raise ModelError(f"'{new.path}' has over {container.MAX_FILES} files; join its external data")
     targets = tuple(Target(name, len(file)) for name, file in zip(("", *new.names), new.files, strict=True))
-    identity, found = (old.identity(), old.nbytes, new.identity(), targets), []
+    source = Source(old.joined())
+    identity = (old.identity()[: container.OLD_DIGEST], old.nbytes, new.identity(), targets)
+    whole = Section(new.nbytes, blob.compress(new.joined(), source))
+    found = [container.write(Update(FILES, *identity, (whole,)))]
     with suppress(Irregular):
-        found.append(container.write(Update(STRUCTURE, *identity, structure.make(old, new)[0])))
-    if not found or len(found[0]) > new.nbytes * DOUBTFUL:
-        section = Section(new.nbytes, zstd.compress(new.joined(), old.joined()))
-        found.append(container.write(Update(FILES, *identity, (section,))))
+        found.append(container.write(Update(STRUCTURE, *identity, structure.make(old, new, source)[0])))
     return min(found, key=len)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,14 @@ class Opened:
         """The contents of a hole, or what the skeleton has instead."""
         data = inline if hole is None else self.contents[hole]
         return np.frombuffer(data, np.dtype(dtype).newbyteorder("<")).astype(dtype, copy=False)
+
+    def digest(self, item: Item) -> bytes:
+        """A hash of the contents of an item."""
+        found = hashlib.sha256()
+        for hole in item.places():
+            found.update(len(self.contents[hole]).to_bytes(8, "little"))
+            found.update(self.contents[hole])
+        return found.digest()
 
     def encoded(self, item: Packed) -> Encoded:
         """The packed weight, as the decoders take it."""
@@ -116,18 +125,28 @@ def join_external(
     return [b"".join(parts[name]) for name, _ in targets]
 
 
-def find_old(new: Sequence[Item], old: Sequence[Item]) -> list[int | None]:
-    """For each item the older one that it follows, each once: of the same name or, failing that, of the same shape."""
+def find_old(after: Opened, before: Opened) -> list[int | None]:
+    """For each new item the older one that it follows: an equal one, else, each once, of its name or of its shape.
+
+    Of equal ones the one of the same name, else the first.
+    """
+    new, old = after.layout.items, before.layout.items
     by_name: dict[str, int] = {}
     by_shape: dict[tuple[int, ...], list[int]] = {}
+    equal: dict[bytes, int] = {}
     for number, item in enumerate(old):
         by_name.setdefault(item.name, number)
+        equal.setdefault(before.digest(item), number)
     found: list[int | None] = []
     taken: set[int | None] = set()
     for item in new:
-        named = by_name.get(item.name) if item.name else None
-        found.append(None if named in taken else named)
-        taken.add(named)
+        named, digest = by_name.get(item.name) if item.name else None, after.digest(item)
+        if digest in equal:
+            same = named is not None and before.digest(old[named]) == digest
+            found.append(named if same else equal[digest])
+        else:
+            found.append(None if named in taken else named)
+        taken.add(found[-1])
     for number, item in enumerate(old):
         if number not in taken and item.shape:
             by_shape.setdefault(item.shape, []).append(number)
@@ -135,8 +154,3 @@ def find_old(new: Sequence[Item], old: Sequence[Item]) -> list[int | None]:
         if found[place] is None and by_shape.get(item.shape):
             found[place] = by_shape[item.shape].pop(0)
     return found
-
-
-def is_plain(item: Item) -> bool:
-    """Whether the item is a tensor as ONNX stores it."""
-    return isinstance(item, Plain)

@@ -118,7 +118,7 @@ def changes(old: Bundle, new: Bundle) -> tuple[Change, ...]:
     except Irregular:
         return ()
     found, followed = [], set()
-    pairs = zip(after.layout.items, find_old(after.layout.items, before.layout.items), strict=True)
+    pairs = zip(after.layout.items, find_old(after, before), strict=True)
     for item, number in pairs:
         followed.add(number)
         found.append(_change(item, after, None if number is None else before.layout.items[number], before))

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from onnxsqueeze.errors import FormatError
 from onnxsqueeze.model.save import varint
-from onnxsqueeze.ota import exchange, items, wire, zstd
+from onnxsqueeze.ota import blob, exchange, items, wire, zstd
 from onnxsqueeze.ota.bundle import Bundle
 from onnxsqueeze.ota.container import Reader, Section, Target
+from onnxsqueeze.ota.copies import Source
 from onnxsqueeze.ota.exchange import NOTHING, Coder, Older
 from onnxsqueeze.ota.forms import Kind, form_of, pieces
 from onnxsqueeze.ota.items import Item, Layout, Packed, Plain
@@ -35,11 +36,14 @@ class Step:
     old: int | None  # the item that it follows
 
 
-def make(old: Bundle, new: Bundle) -> tuple[tuple[Section, ...], list[Step]]:
-    """The sections of an update, and what becomes of each item; raises Irregular for files that it cannot take."""
+def make(old: Bundle, new: Bundle, source: Source) -> tuple[tuple[Section, ...], list[Step]]:
+    """The sections of an update, and what becomes of each item; raises Irregular for files that it cannot take.
+
+    ``source`` holds the old files.
+    """
     before, after = open_bundle(old), open_bundle(new)
     encoder, steps, raw = Encoder(), [], bytearray()
-    for item, number in zip(after.layout.items, find_old(after.layout.items, before.layout.items), strict=True):
+    for item, number in zip(after.layout.items, find_old(after, before), strict=True):
         step = _step(item, number, before, after)
         steps.append(step)
         if step.mode == DELTA:
@@ -52,10 +56,10 @@ def make(old: Bundle, new: Bundle) -> tuple[tuple[Section, ...], list[Step]]:
     coded, plain = encoder.end()
     plan = _plan(steps, after.layout.items, before.layout.items)
     sections = (
-        Section(len(after.skeleton), zstd.compress(after.skeleton, before.skeleton)),
-        Section(len(after.fillers), zstd.compress(after.fillers, before.fillers)),
-        Section(len(plan), zstd.compress(plan, b"")),
-        Section(len(raw), zstd.compress(bytes(raw), old.joined() if raw else b"")),
+        Section(len(after.skeleton), blob.compress(after.skeleton, Source(before.skeleton))),
+        Section(len(after.fillers), blob.compress(after.fillers, Source(before.fillers))),
+        Section(len(plan), blob.compress(plan, Source(b""))),
+        Section(len(raw), blob.compress(bytes(raw), source)),
         Section(len(coded), coded),
         Section(len(plain), plain),
     )
@@ -70,10 +74,10 @@ def restore(old: Bundle, targets: Sequence[Target], sections: Sequence[Section])
         before = open_bundle(old)
     except wire.Irregular:
         raise FormatError("the update is damaged: it is not for such a file") from None
-    skeleton = zstd.decompress(sections[0].data, sections[0].nbytes, before.skeleton)
-    fillers = zstd.decompress(sections[1].data, sections[1].nbytes, before.fillers)
-    plan = Reader(zstd.decompress(sections[2].data, sections[2].nbytes, b""))
-    raw = Reader(zstd.decompress(sections[3].data, sections[3].nbytes, old.joined() if sections[3].nbytes else b""))
+    skeleton = blob.decompress(sections[0].data, sections[0].nbytes, before.skeleton)
+    fillers = blob.decompress(sections[1].data, sections[1].nbytes, before.fillers)
+    plan = Reader(blob.decompress(sections[2].data, sections[2].nbytes, b""))
+    raw = Reader(blob.decompress(sections[3].data, sections[3].nbytes, old.joined() if sections[3].nbytes else b""))
     found = items.layout(Reader(skeleton))
     room = sum(target.nbytes for target in targets)
     if min(map(_known, found.sizes), default=0) < 0 or sum(map(_known, found.sizes)) > room:

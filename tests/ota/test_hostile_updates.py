@@ -17,10 +17,11 @@ from pairs import Versions, compressed, retrained, saved, small
 
 from onnxsqueeze.cli import main
 from onnxsqueeze.errors import SqueezeError
-from onnxsqueeze.ota import apply, container, diff
+from onnxsqueeze.ota import apply, blob, container, diff
 from onnxsqueeze.ota.bundle import read
 from onnxsqueeze.ota.container import MAGIC, Section, Target
-from onnxsqueeze.ota.zstd import compress, decompress
+from onnxsqueeze.ota.copies import Source
+from onnxsqueeze.ota.zstd import compress
 
 ROUNDS = 150
 
@@ -92,13 +93,13 @@ def test_attacks_on_each_section(pair: tuple[Path, bytes], tmp_path: Path, numbe
     prefix = {0: _skeleton(old), 3: bytes(bundle.joined())}.get(number, b"")
     section = made.sections[number]
     coded = number >= 4
-    plain = bytes(section.data) if coded else decompress(section.data, section.nbytes, prefix)
+    plain = bytes(section.data) if coded else blob.decompress(section.data, section.nbytes, prefix)
     for _ in range(60):
         damaged = _mutated(plain, rng)
         if damaged == plain:
             continue
         sections = list(made.sections)
-        sections[number] = Section(len(damaged), damaged if coded else compress(damaged, prefix, 1))
+        sections[number] = Section(len(damaged), damaged if coded else blob.compress(damaged, Source(prefix)))
         refused(old, container.write(replace(made, sections=tuple(sections))), tmp_path)
 
 
@@ -139,7 +140,7 @@ def test_bombs(pair: tuple[Path, bytes], tmp_path: Path) -> None:
     """A section that becomes far more than it may, or than it states."""
     old, update = pair
     made = container.read(update)
-    bomb = compress(bytes(64 << 20), b"", 3)
+    bomb = bytes([blob.PREFIX]) + compress(bytes(64 << 20), b"", 3)
     assert len(bomb) < 10_000
     for stated in (64 << 20, 1000, 1 << 62):
         sections = (*made.sections[:2], Section(stated, bomb), *made.sections[3:])
@@ -152,7 +153,7 @@ def test_other_methods_and_versions(pair: tuple[Path, bytes], tmp_path: Path) ->
     old, update = pair
     made = container.read(update)
     assert "method" in refused(old, container.write(replace(made, method=9)), tmp_path)
-    assert "version 2" in refused(old, MAGIC + b"\2\0" + update[len(MAGIC) + 2 :], tmp_path)
+    assert "version 3" in refused(old, MAGIC + b"\3\0" + update[len(MAGIC) + 2 :], tmp_path)
     assert "no update" in refused(old, old.read_bytes(), tmp_path)
     assert "SHA-256" in refused(old, container.write(replace(made, new_digest=bytes(32))), tmp_path)
 
