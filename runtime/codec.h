@@ -240,8 +240,8 @@ typedef struct osq_old osq_old;
 OSQ_API int osq_old_make(const uint8_t* bytes, size_t count, osq_old** old);
 
 // Cuts `count` new bytes into copies; `room`, for so many copies, is at least count / 8 + 2.
-OSQ_API int osq_old_copies(const osq_old* old, const uint8_t* bytes, size_t count, osq_copy* copies, size_t room,
-                           size_t* made);
+OSQ_API int osq_old_copies(const osq_old* old, const uint8_t* bytes, size_t count, osq_copy* copies,
+                           size_t room, size_t* made);
 
 // Null is fine.
 OSQ_API int osq_old_free(osq_old* old);

@@ -31,13 +31,16 @@ class Occurring {
   Occurring(const uint8_t* bytes, int64_t count) {
     while ((int64_t{1} << bits_) < kBitsEach * count) ++bits_;
     words_.resize((size_t{1} << bits_) / 64);
-    for (int64_t i = 0; i + kBetter <= count; ++i) words_[At(bytes + i) / 64] |= uint64_t{1} << At(bytes + i) % 64;
+    for (int64_t i = 0; i + kBetter <= count; ++i)
+      words_[At(bytes + i) / 64] |= uint64_t{1} << At(bytes + i) % 64;
   }
   bool operator()(const uint8_t* eight) const { return words_[At(eight) / 64] >> At(eight) % 64 & 1; }
 
  private:
   static constexpr int64_t kBitsEach = 8;
-  size_t At(const uint8_t* eight) const { return Load<uint64_t>(eight) * 0x9E3779B97F4A7C15u >> (64 - bits_); }
+  size_t At(const uint8_t* eight) const {
+    return Load<uint64_t>(eight) * 0x9E3779B97F4A7C15u >> (64 - bits_);
+  }
 
   int bits_ = 16;
   std::vector<uint64_t> words_;
@@ -47,7 +50,11 @@ class Occurring {
 class Old {
  public:
   Old(const uint8_t* bytes, size_t count)
-      : bytes_(bytes), count_(static_cast<int64_t>(count)), occurring_(bytes, count_), suffixes_(SortSuffixes(bytes, count)), first_(65537) {
+      : bytes_(bytes),
+        count_(static_cast<int64_t>(count)),
+        occurring_(bytes, count_),
+        suffixes_(SortSuffixes(bytes, count)),
+        first_(65537) {
     for (int64_t i = 0; i + 1 < count_; ++i) ++first_[KeyOf(bytes + i) + 1];
     if (count_ > 0) ++first_[bytes[count_ - 1] << 8];  // the last suffix has one byte only
     for (size_t key = 0; key < 65536; ++key) first_[key + 1] += first_[key];
@@ -121,9 +128,8 @@ class Cutter {
 
   // The copy begun before takes bytes after it, the one that begins here takes bytes before it.
   void Emit() {
-    int64_t after = Grown(std::min(scan_ - start_, old_.count() - from_), [this](int64_t i) {
-      return old_[from_ + i] == new_[start_ + i];
-    });
+    int64_t after = Grown(std::min(scan_ - start_, old_.count() - from_),
+                          [this](int64_t i) { return old_[from_ + i] == new_[start_ + i]; });
     int64_t before = scan_ == count_ ? 0 : Grown(std::min(scan_ - start_, match_.at), [this](int64_t i) {
       return old_[match_.at - 1 - i] == new_[scan_ - 1 - i];
     });

@@ -59,7 +59,8 @@ class Induced {
   }
 
   // The leftmost suffixes in order: numbered by what is between one and the next, and those numbers sorted.
-  std::vector<int32_t> Ordered(const std::vector<int32_t>& leftmost, const std::vector<int32_t>& sorted) const {
+  std::vector<int32_t> Ordered(const std::vector<int32_t>& leftmost,
+                               const std::vector<int32_t>& sorted) const {
     std::vector<int32_t> place(count_, -1);
     for (size_t i = 0; i < leftmost.size(); ++i) place[leftmost[i]] = static_cast<int32_t>(i);
     std::vector<int32_t> numbers(leftmost.size());
@@ -82,7 +83,8 @@ class Induced {
     const int32_t end = static_cast<int32_t>(leftmost.size());
     if (a + 1 == end || b + 1 == end) return false;
     const int32_t from = leftmost[a], other = leftmost[b], length = leftmost[a + 1] - from;
-    return leftmost[b + 1] - other == length && std::equal(text_ + from, text_ + from + length + 1, text_ + other);
+    return leftmost[b + 1] - other == length &&
+           std::equal(text_ + from, text_ + from + length + 1, text_ + other);
   }
 
   const Letter* text_;

@@ -27,4 +27,4 @@ def decompress(data: bytes | memoryview, nbytes: int, old: bytes | memoryview) -
     if not data or data[0] not in (PREFIX, COPIES):
         raise FormatError("the update is damaged: its coding is not known")
     rest = memoryview(data)[1:]
-    return (zstd if data[0] == PREFIX else copies).decompress(rest, nbytes, old)
+    return zstd.decompress(rest, nbytes, old) if data[0] == PREFIX else copies.decompress(rest, nbytes, old)

@@ -17,7 +17,7 @@ from onnxsqueeze.errors import FormatError
 from onnxsqueeze.ota import items, wire
 from onnxsqueeze.ota.bundle import Bundle
 from onnxsqueeze.ota.container import Reader
-from onnxsqueeze.ota.items import DTYPES, Item, Layout, Packed, Plain
+from onnxsqueeze.ota.items import DTYPES, Item, Layout, Packed
 from onnxsqueeze.ota.wire import Irregular
 
 Array = npt.NDArray[Any]
