@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from onnxsqueeze.calibration.collect import collect
 from onnxsqueeze.calibration.loss import OutputLoss
-from onnxsqueeze.calibration.matrices import readings
+from onnxsqueeze.calibration.samples import drawn
 from onnxsqueeze.calibration.trial import Trial
-from onnxsqueeze.encode import Note
 from onnxsqueeze.errors import PassError
-from onnxsqueeze.passes import rate_distortion
-from onnxsqueeze.passes.quantizer import Inputs, Quantizer
+from onnxsqueeze.passes.grids import Grids
 from onnxsqueeze.passes.rate_distortion import Choice, Table, predicted, within
+from onnxsqueeze.passes.search import Search
 from onnxsqueeze.passes.stored import stored_nbytes
-from onnxsqueeze.pipeline import Silent
 
 if TYPE_CHECKING:
     from onnxsqueeze.model import Model, Weight
@@ -31,11 +28,8 @@ Array = npt.NDArray[Any]
 
 RUNS, FEWEST, MOST = 1024, 4, 16  # samples that all trials of single weights run together, and that each one runs
 PROBE = 0.005  # relative error at which a single weight is tried
-FINEST, COARSEST = 1e-9, 1e2  # losses that the search goes down and up to
-NARROW = 1.15  # ratio of losses at which the search ends
-SAVED = 0.8  # of the loss tried, where the samples held out lost more than was asked for
 TRIES = 12
-JUDGING = 3  # every so manieth sample tells what fitting to the others did
+JUDGING = 3  # one of so many samples tells what fitting to the others did
 
 
 @dataclass(frozen=True)
@@ -76,16 +70,12 @@ class Allocation:
     def __init__(self, model: Model, weights: Sequence[Weight], budget: Budget, context: Context) -> None:
         self._model, self._weights, self._budget, self._context = model, list(weights), budget, context
         self._feeds, self._judging = _parted(list(context.calibration or ()))
-        self._originals = {w.name: w.values().copy() for w in weights}
-        self._notes = {w.name: w.note for w in weights}
-        self._now: dict[str, Choice | None] = {w.name: None for w in weights}
-        self._readings = readings(model, set(self._originals)) if self._feeds else {}
 
     def run(self) -> int:
         """Meets the budget; returns the number of weights changed."""
         with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder:
-            self._folder = Path(folder)
-            tables = self._tables()
+            self._grids = Grids(self._model, self._weights, self._feeds, self._context, Path(folder))
+            tables = self._grids.tables()
             if not tables:
                 return 0
             jobs, score, held_out = self._context.jobs, self._budget.score, self._context.held_out
@@ -98,38 +88,7 @@ class Allocation:
             else:
                 self._meet_loss(tables, self._budget.loss or 0.0, trial, held)
             self._tell(tables, trial, held)
-        return sum(choice is not None for choice in self._now.values())
-
-    # Tables
-
-    def _tables(self) -> list[Table]:
-        self._store_inputs()
-
-        def measure(weight: Weight) -> Table | None:
-            return rate_distortion.measure(weight.name, self._quantizer(weight.name, weight.channel_axis))
-
-        return [t for t in self._context.each("tables", measure, self._weights, lambda w: w.name) if t is not None]
-
-    def _store_inputs(self) -> None:
-        """Puts second moments, and what is made of them, on disk: together they may be larger than the model."""
-        if not self._feeds:
-            return
-        found = collect(self._model, self._feeds, set(self._originals), self._context.jobs, self._context.progress)
-        for name, moments in found:
-            if moments.matrices.size:
-                inputs = Inputs.of(self._readings[name][0], moments)
-                np.save(self._file(name, "matrices"), inputs.matrices)
-                np.save(self._file(name, "uppers"), inputs.uppers)
-
-    def _file(self, name: str, what: str) -> Path:
-        return self._folder / f"{list(self._originals).index(name)}.{what}.npy"
-
-    def _quantizer(self, name: str, axis: int | None) -> Quantizer:
-        inputs = None
-        if self._file(name, "uppers").exists():
-            matrices, uppers = (np.load(self._file(name, what), mmap_mode="r") for what in ("matrices", "uppers"))
-            inputs = Inputs(self._readings[name][0], matrices, uppers)
-        return Quantizer(self._originals[name], axis, inputs)
+        return sum(choice is not None for choice in self._grids.now.values())
 
     # How far outputs follow
 
@@ -145,63 +104,31 @@ class Allocation:
             for curve in table.curves:
                 place = int(np.abs(np.log(np.maximum(curve.errors, 1e-30) / max(table.energy, 1e-30) / PROBE)).argmin())
                 choice = Choice(float(curve.finenesses[place]), curve.scaled)
-                error = self._apply({table.name: choice})[table.name]
+                error = self._grids.apply({table.name: choice})[table.name]
                 shift = trial.loss(self._model, count, scored=False).shift
                 gains.append(max(shift, 1e-12) / max(error, 1e-30))
-            self._apply({table.name: None})
+            self._grids.apply({table.name: None})
             measured.append(table.with_gains(gains))
             self._context.progress.advance(table.name)
         self._context.progress.finish()
         return measured
 
-    def _apply(self, choices: dict[str, Choice | None]) -> dict[str, float]:
-        """Puts weights on their grids in the model; returns the error of each that has changed."""
-        changed = [w for w in self._weights if w.name in choices and choices[w.name] != self._now[w.name]]
-
-        def work(weight: Weight) -> tuple[Array, Note | None, float]:
-            choice, original, note = choices[weight.name], self._originals[weight.name], self._notes[weight.name]
-            if choice is None:
-                return original, note, 0.0
-            quantizer = self._quantizer(weight.name, weight.channel_axis)
-            found = quantizer.at(choice.fineness, quantizer.scales[-1] if choice.scaled else None)
-            if found is None:  # between two steps that would have done
-                return original, note, 0.0
-            return found.values, replace(note or Note(), sharing=found.sharing), found.error
-
-        errors = {}
-        done = replace(self._context, progress=Silent()).each("apply", work, changed, lambda w: w.name)
-        for weight, (values, note, error) in zip(changed, done, strict=True):
-            weight.assign(values)
-            weight.note, self._now[weight.name], errors[weight.name] = note, choices[weight.name], error
-        self._model.compact()
-        return errors
-
     # Budgets
 
     def _meet_loss(self, tables: list[Table], limit: float, trial: Trial | None, held: Trial | None) -> None:
+        if trial is None:
+            self._choose(tables, within(tables, limit, 1))
+            return
         progress = self._context.progress
         progress.start("meet the loss", 0)
-
-        def holds(predicted_loss: float, judge: Trial | None) -> bool:
-            self._choose(tables, within(tables, predicted_loss, 1))
-            found = predicted_loss if judge is None else judge.loss(self._model).value
-            progress.advance(f"{100 * found:.2f} %")
-            return found <= limit
-
-        best = _largest(limit, lambda loss: holds(loss, trial)) if trial else limit
-        for _ in range(TRIES):
-            if best is None or self._budget.score or holds(best, held):
-                break
-            best *= SAVED
-        else:
-            best = None
-        if best is None:
+        search = Search(self._model, self._grids, tables, limit, trial, progress.advance)
+        if not search.run(None if self._budget.score else held, bool(self._feeds)):
             self._choose(tables, [None] * len(tables))
             self._context.notes(f"allocate: no grid of any weight holds the loss within {100 * limit:g} %")
         progress.finish()
 
     def _choose(self, tables: list[Table], choices: Sequence[Choice | None]) -> None:
-        self._apply({t.name: c for t, c in zip(tables, choices, strict=True)})
+        self._grids.apply({t.name: c for t, c in zip(tables, choices, strict=True)})
 
     def _meet_size(self, tables: list[Table], limit: int) -> None:
         """The least loss at no more than ``limit`` bytes of file: what is predicted is corrected by what comes out."""
@@ -231,7 +158,7 @@ class Allocation:
 
         chosen = []
         for table in tables:
-            choice = self._now[table.name]
+            choice = self._grids.now[table.name]
             nbytes, lost = table.cost(choice)
             step = None if choice is None else choice.fineness
             chosen.append(Chosen(table.name, step, bool(choice and choice.scaled), 8 * nbytes / table.size, lost))
@@ -243,24 +170,5 @@ def _parted(feeds: list[Any]) -> tuple[list[Any], list[Any]]:
     """Samples that weights are fitted to, and others that tell what it did; of fewer than three all serve both."""
     if len(feeds) < JUDGING:
         return feeds, feeds
-    return [f for i, f in enumerate(feeds) if i % JUDGING != JUDGING - 1], feeds[JUDGING - 1 :: JUDGING]
-
-
-def _largest(start: float, holds: Callable[[float], bool]) -> float | None:
-    """The largest loss to predict for which what is measured holds: doubled or halved, then bisected."""
-    low = high = max(start, FINEST)
-    if holds(low):
-        while high < COARSEST:
-            high = low * 4
-            if not holds(high):
-                break
-            low = high
-    else:
-        while not holds(low := high / 4):
-            high = low
-            if low < FINEST:
-                return None
-    while high / low > NARROW:
-        middle = float(np.sqrt(low * high))
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
+    judging = drawn(len(feeds), JUDGING)
+    return [f for i, f in enumerate(feeds) if i not in judging], [feeds[i] for i in judging]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from onnxsqueeze.encode import Scale, Sharing
 from onnxsqueeze.encode.indices import reconstruct, row_chunks
 from onnxsqueeze.passes.share import channel_scale
-from onnxsqueeze.passes.surgeon import DAMPING, compensate, factor
+from onnxsqueeze.passes.surgeon import compensate, compensate_groups, factor, shrinkage
 from onnxsqueeze.runtime import native
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 MOST_LEVELS = 255
+MANY = 8  # groups, from which on they are worked off together
 FAINTEST = 1e-12  # share of all levels that no level's is taken to be below
 BORDER = 0.1155 / 2  # λ / 2Δ² at which a bit is worth as much squared error here as by a finer grid: 6 dB a bit
 
@@ -40,21 +41,55 @@ class Inputs:
     uppers: Array  # float32, of the same shape: U with UᵀU = H⁻¹
 
     @staticmethod
-    def of(reading: Reading, moments: Moments) -> Inputs:
-        """From second moments as they were measured."""
-        damped = _damped(moments.matrices, moments.rows)
+    def of(reading: Reading, moments: Moments, centred: bool = False) -> Inputs:
+        """From second moments as they were measured; ``centred``: of differences from the mean, the rest goes into a
+        bias."""
+        matrices = moments.matrices - _squared(moments.means, moments.means, moments) if centred else moments.matrices
+        damped = np.array(matrices)
         uppers = np.empty_like(damped)
         for place in np.ndindex(damped.shape[:2]):
+            share = np.float32(shrinkage(matrices[place], moments.rows))
+            mean = np.float32(
+                max(float(np.einsum("ii->", matrices[place], dtype=np.float64)) / matrices.shape[-1], 1e-20)
+            )
+            damped[place] *= 1 - share
+            damped[place][np.diag_indices(matrices.shape[-1])] += share * mean
             uppers[place] = factor(damped[place], damping=0).upper
         return Inputs(reading, damped, uppers)
 
     def parts(self, matrix: Array) -> Iterator[tuple[tuple[int, slice, slice], Array, Array]]:
         """Places of [outputs, inputs of a block] in a matrix, with second moments and U of each."""
+        for place, own in self._places(matrix):
+            yield place, self.matrices[own], self.uppers[own]
+
+    def _places(self, matrix: Array) -> Iterator[tuple[tuple[int, slice, slice], tuple[int, int]]]:
         groups, blocks = self.matrices.shape[:2]
         width = matrix.shape[2] // blocks
         for group, block in np.ndindex(len(matrix), blocks):
-            own = group % groups, block
-            yield (group, slice(None), slice(block * width, (block + 1) * width)), self.matrices[own], self.uppers[own]
+            yield (group, slice(None), slice(block * width, (block + 1) * width)), (group % groups, block)
+
+    def target(self, values: Array, moments: Moments, centred: bool) -> Array:
+        """The weight whose outputs on the inputs measured come closest to the original ones on the original inputs.
+
+        W + W (C - H) H⁻¹ with C = E[x x̃ᵀ] and H = E[x̃ x̃ᵀ], damped: the layer makes up for what earlier ones changed.
+        """
+        cross = moments.cross
+        assert cross is not None
+        difference = cross.matrices - moments.matrices
+        if centred:
+            difference -= _squared(cross.means - moments.means, moments.means, moments)
+        matrix = np.array(self.reading.matrix(values.astype(np.float32, copy=False)))
+        for place, own in self._places(matrix):
+            upper, kept = self.uppers[own], np.float32(1 - shrinkage(moments.matrices[own], moments.rows))
+            matrix[place] += kept * (matrix[place] @ difference[own] @ upper.T @ upper)
+        return self.reading.restore(matrix).astype(values.dtype)
+
+
+def _squared(left: Array, right: Array, moments: Moments) -> Array:
+    """left rightᵀ of means, in the blocks that second moments are kept in."""
+    shape = moments.matrices.shape[:3]
+    found: Array = left.reshape(shape)[..., :, None] * right.reshape(shape)[..., None, :]
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +137,9 @@ class Quantizer:
         change = self._as_matrix(values.astype(np.float32, copy=False)) - self._matrix
         if self._inputs is None:
             return float(np.square(change, dtype=np.float64).sum())
+        if self._inputs.matrices.shape[1] == 1:
+            moved = np.matmul(change, self._inputs.matrices[:, 0])
+            return float(np.einsum("goi,goi->", moved, change, dtype=np.float64))
         parts = ((change[place], matrix) for place, matrix, _ in self._inputs.parts(change))
         return sum(float(np.einsum("oi,oi->", part @ matrix, part, dtype=np.float64)) for part, matrix in parts)
 
@@ -117,6 +155,8 @@ class Quantizer:
         if self._inputs is None:
             normal = self._matrix if factors is None else self._matrix / factors
             return native.assign(np.ascontiguousarray(normal.reshape(-1)), borders).reshape(normal.shape)
+        if len(self._matrix) >= MANY and self._inputs.uppers.shape[:2] == (len(self._matrix), 1):
+            return _carried_together(self._matrix, self._inputs.uppers[:, 0], levels, borders, factors)
         found = np.empty(self._matrix.shape, np.uint8)
         for place, _, upper in self._inputs.parts(self._matrix):
             own = None if factors is None else factors[place]
@@ -149,21 +189,19 @@ def _carried(weights: Array, upper: Array, levels: Array, borders: Array, factor
     return found.T
 
 
-def _damped(matrices: Array, rows: int) -> Array:
-    """Second moments drawn towards equal and independent inputs: the more, the fewer rows there were to tell.
+def _carried_together(weights: Array, uppers: Array, levels: Array, borders: Array, factors: Array | None) -> Array:
+    """The same for many groups: uint8 [groups, outputs, inputs]."""
+    found = np.empty((weights.shape[2], *weights.shape[:2]), np.uint8)
+    scales = None if factors is None else np.ascontiguousarray(factors.transpose(2, 0, 1))
 
-    The oracle approximating shrinkage of Chen, Wiesel, Eldar and Hero (2010), and never less than ``DAMPING``.
-    """
-    width = matrices.shape[-1]
-    means = np.einsum("gbii->gb", matrices, dtype=np.float64) / width
-    squares = np.einsum("gbij,gbij->gb", matrices, matrices, dtype=np.float64)
-    spread = np.maximum(squares - width * means**2, 1e-30 + 1e-12 * squares)
-    share = ((1 - 2 / width) * squares + (width * means) ** 2) / ((rows + 1 - 2 / width) * spread)
-    share = np.clip(share, DAMPING, 1.0)[:, :, None, None].astype(np.float32)
-    damped: Array = matrices * (1 - share)
-    diagonal = np.einsum("gbii->gbi", damped)
-    diagonal += share[..., 0] * np.maximum(means, 1e-20)[:, :, None].astype(np.float32)
-    return damped
+    def change(j: int, now: Array) -> Array:
+        normal = now if scales is None else now / scales[j]
+        found[j] = native.assign(np.ascontiguousarray(normal.reshape(-1)), borders).reshape(now.shape)
+        chosen: Array = levels[found[j]]
+        return chosen if scales is None else chosen * scales[j]
+
+    compensate_groups(weights, uppers, change)
+    return found.transpose(1, 2, 0)
 
 
 def _grid(normal: Array, step: float) -> tuple[Array, Array] | None:

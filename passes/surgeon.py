@@ -58,17 +58,22 @@ def factor(matrix: Array, damping: float = DAMPING) -> Factors:
     return Factors(lower[::-1, ::-1], np.ascontiguousarray(inverse[::-1, ::-1]), float(added))
 
 
-def damping(matrix: Array, rows: int) -> float:
-    """How much to damp second moments of so many rows: the fewer there are, the more they are drawn to equal inputs.
+def shrinkage(matrix: Array, rows: int) -> float:
+    """Share of equal and independent inputs that second moments of so many rows are drawn to; the fewer, the more.
 
-    Oracle approximating shrinkage (Chen, Wiesel, Eldar and Hero 2010), and at least ``DAMPING``.
+    Oracle approximating shrinkage (Chen, Wiesel, Eldar and Hero 2010), and at least ``DAMPING``; at most 1.
     """
     width = len(matrix)
     mean = float(np.einsum("ii->", matrix, dtype=np.float64)) / width
     squares = float(np.einsum("ij,ij->", matrix, matrix, dtype=np.float64))
     between = (rows + 1 - 2 / width) * (squares - width * mean**2)
     share = ((1 - 2 / width) * squares + (width * mean) ** 2) / between if between > 0 else 1.0
-    share = float(np.clip(share, DAMPING, 0.5))
+    return float(np.clip(share, DAMPING, 1.0))
+
+
+def damping(matrix: Array, rows: int) -> float:
+    """The same as what ``factor`` adds to the diagonal; at most once its mean."""
+    share = min(shrinkage(matrix, rows), 0.5)
     return share / (1 - share)
 
 
@@ -89,6 +94,20 @@ def compensate(weights: Array, upper: Array, plan: Plan, unit: int = LEAF, block
     errors = np.zeros_like(columns)
     _Sweep(columns, errors, upper, plan, unit, block).run(0, len(columns), None)
     return columns.T
+
+
+def compensate_groups(weights: Array, uppers: Array, change: Change) -> None:
+    """The same for many small groups at once, all of them column by column; for what ``change`` does only.
+
+    Args:
+        weights: [groups, outputs, inputs]; not changed.
+        uppers: [groups, inputs, inputs].
+        change: is given the values of a column now [groups, outputs].
+    """
+    columns = np.array(weights.transpose(2, 0, 1), np.float32, order="C")
+    for j, values in enumerate(columns):
+        error = (values - change(j, values)) / uppers[:, j, j, None]
+        columns[j + 1 :] -= uppers[:, j, j + 1 :].T[:, :, None] * error
 
 
 @dataclass(frozen=True, eq=False)

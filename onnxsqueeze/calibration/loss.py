@@ -25,7 +25,8 @@ class OutputLoss:
     decisions, the share that changes of the kind seen would turn over if each met every decision of similar margin; it
     tells two models apart where the measured share is in steps; where all decisions are for one class, at least the
     unexplained variance of the margins. ``shift``: the square by which margins moved over that
-    of the margins, or the unexplained variance: it adds up over small changes.
+    of the margins, or the unexplained variance: it adds up over small changes. ``doubt``: standard error of the value
+    as an estimate for other samples.
     """
 
     output: str
@@ -34,6 +35,7 @@ class OutputLoss:
     measured: float
     expected: float
     shift: float
+    doubt: float = 0.0
 
     @property
     def value(self) -> float:
@@ -56,6 +58,11 @@ class Loss:
     def value(self) -> float:
         """The worst output's, measured or expected."""
         return max((o.value for o in self.deciding), default=0.0)
+
+    @property
+    def bound(self) -> float:
+        """The worst output's, with its standard error on top: what other samples are likely to lose at most."""
+        return max((o.value + o.doubt for o in self.deciding), default=0.0)
 
     @property
     def measured(self) -> float:
@@ -93,11 +100,13 @@ class _Decisions:
             changed.append((scores.argmax(axis=-1) != best).reshape(-1))
             moves.append((_margin(scores, best) - margin).reshape(-1))
         margins, moved = np.concatenate([m.reshape(-1) for m in self.margins]), np.concatenate(moves)
-        share = float(np.concatenate(changed).mean()) if len(moved) else 0.0
-        expected = _turned(margins, moved)
+        flipped, turned = np.concatenate(changed), _turned(margins, moved)
+        share, expected = (float(v.mean()) if len(moved) else 0.0 for v in (flipped, turned))
+        counts = [m.size for m in self.margins]
+        doubt = _doubt(_sums(flipped if share > expected else turned, counts), counts)
         if len(np.unique(np.concatenate([c.reshape(-1) for c in self.classes]))) < 2:
             expected = max(expected, _unexplained(margins, moved))  # a model that always says the same would do as well
-        return OutputLoss(name, "decisions", len(moved), share, expected, _erosion(margins, moved))
+        return OutputLoss(name, "decisions", len(moved), share, expected, _erosion(margins, moved), doubt)
 
     def _scores(self, values: Array) -> Array:
         """[..., classes], where differences mean the same everywhere; what is not finite loses."""
@@ -119,8 +128,24 @@ def _margin(scores: Array, best: Array) -> Array:
     return margin
 
 
-def _turned(margins: Array, moves: Array) -> float:
-    """Share of decisions that turn where every move meets the ``2 * WINDOW + 1`` decisions of nearest margin."""
+def _sums(values: Array, counts: Sequence[int]) -> list[float]:
+    """Of each sample."""
+    ends = np.cumsum(counts)
+    return [float(values[end - count : end].sum()) for end, count in zip(ends, counts, strict=True)]
+
+
+def _doubt(lost: Sequence[float], counts: Sequence[float]) -> float:
+    """Standard error over samples of Σ lost / Σ counts, as of a ratio of means (Cochran 1977, section 6.4)."""
+    total, number = sum(counts), len(counts)
+    if number < 2 or total <= 0:
+        return 0.0
+    rate = sum(lost) / total
+    squares = sum((one - rate * count) ** 2 for one, count in zip(lost, counts, strict=True))
+    return float(np.sqrt(squares * number / (number - 1)) / total)
+
+
+def _turned(margins: Array, moves: Array) -> Array:
+    """Share of times that each decision turns where it meets the moves of the ``2 * WINDOW + 1`` decisions of nearest margin."""
     order = np.argsort(margins, kind="stable")
     margins, moves = margins[order], moves[order]
     window = min(WINDOW, len(margins) - 1)
@@ -130,7 +155,9 @@ def _turned(margins: Array, moves: Array) -> float:
         low, high = max(0, -offset), min(len(margins), len(margins) - offset)
         turned[low:high] += margins[low:high] + moves[low + offset : high + offset] < 0
         met[low:high] += 1
-    return float((turned / np.maximum(met, 1)).mean()) if len(margins) else 0.0
+    found = np.empty(len(margins))
+    found[order] = turned / np.maximum(met, 1)
+    return found
 
 
 def _unexplained(margins: Array, moves: Array) -> float:
@@ -162,16 +189,18 @@ class _Values:
     def compare(self, name: str, runs: Sequence[Array]) -> OutputLoss:
         count = sum(run.size for run in self.runs)
         total = sum(float(np.nansum(_finite(run))) for run in self.runs)
-        error = spread = 0.0
+        errors: list[float] = []
+        spreads: list[float] = []
         for now, original in zip(runs, self.runs, strict=True):
             if now.shape != original.shape:
                 return OutputLoss(name, "variance", 0, 1.0, 1.0, 1.0)
             first = _finite(original)
             second = np.where(np.isfinite(first), now.astype(np.float64), np.nan)
-            error += float(np.nansum(np.square(np.where(np.isfinite(second), second, FAR) - first)))
-            spread += float(np.nansum(np.square(first - total / max(count, 1))))
+            errors.append(float(np.nansum(np.square(np.where(np.isfinite(second), second, FAR) - first))))
+            spreads.append(float(np.nansum(np.square(first - total / max(count, 1)))))
+        error, spread = sum(errors), sum(spreads)
         unexplained = error / spread if spread > 0 else float(error > 0)
-        return OutputLoss(name, "variance", count, unexplained, unexplained, unexplained)
+        return OutputLoss(name, "variance", count, unexplained, unexplained, unexplained, _doubt(errors, spreads))
 
 
 def _finite(values: Array) -> Array:

@@ -19,7 +19,7 @@ from onnxsqueeze.errors import ModelError
 Array = npt.NDArray[Any]
 Feed = dict[str, Array]
 
-HELD_OUT = 4  # every so manieth sample is held out
+HELD_OUT = 4  # one of so many samples is held out
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +45,17 @@ class Samples:
 
 
 def split(feeds: Sequence[Feed], origin: str) -> Samples:
-    """Every ``HELD_OUT``-th sample is held out; of two or three, the last one; a single one serves both ends."""
+    """One of every ``HELD_OUT`` samples is held out; of two or three, the last one; a single one serves both ends."""
     if len(feeds) == 1:
         return Samples(tuple(feeds), tuple(feeds), origin)
-    held = range(HELD_OUT - 1, len(feeds), HELD_OUT) if len(feeds) >= HELD_OUT else range(len(feeds) - 1, len(feeds))
+    held = drawn(len(feeds), HELD_OUT) or [len(feeds) - 1]
     return Samples(tuple(feed for i, feed in enumerate(feeds) if i not in held), tuple(feeds[i] for i in held), origin)
+
+
+def drawn(count: int, every: int) -> list[int]:
+    """One place in each run of ``every``, rising; always the same, but not evenly spaced: samples may alternate."""
+    starts = np.arange(count // every) * every
+    return [int(i) for i in starts + np.random.default_rng(0).integers(every, size=len(starts))]
 
 
 def read(source: str | os.PathLike[str], model: ModelProto) -> list[Feed]:

@@ -95,7 +95,7 @@ def test_tables_fall_in_bytes_and_rise_in_error() -> None:
     assert choices[-1] is None, "where any loss is too much, the weight stays as it is"
 
 
-@pytest.mark.parametrize("limit", [0.002, 0.02, 0.2])
+@pytest.mark.parametrize("limit", [0.01, 0.02, 0.2])
 def test_a_loss_is_held_on_samples_held_out(limit: float) -> None:
     result = onnxsqueeze.compress(classifier(), calibration=feeds(), budget=Budget(max_loss=limit))
     account = result.account

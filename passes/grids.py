@@ -1,0 +1,207 @@
+"""The weights of a model on grids: one by one, or in the order of their use, each making up for those before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxsqueeze.calibration.collect import layers
+from onnxsqueeze.calibration.matrices import readings
+from onnxsqueeze.encode import Note
+from onnxsqueeze.model import Model
+from onnxsqueeze.passes import rate_distortion
+from onnxsqueeze.passes.biases import Biases
+from onnxsqueeze.passes.quantizer import Inputs, Quantizer
+from onnxsqueeze.pipeline import Silent
+
+if TYPE_CHECKING:
+    from onnxsqueeze.calibration.collect import Layer
+    from onnxsqueeze.model import Weight
+    from onnxsqueeze.passes.quantizer import Quantized
+    from onnxsqueeze.passes.rate_distortion import Choice, Table
+    from onnxsqueeze.pipeline import Context
+
+Array = npt.NDArray[Any]
+Choices = Mapping[str, "Choice | None"]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """All weights as they were at some time."""
+
+    values: Mapping[str, Array]
+    notes: Mapping[str, Note | None]
+    now: Mapping[str, Choice | None]
+    shifts: Mapping[str, Array | None]
+    in_order: bool
+
+
+class Grids:
+    """A model whose weights are put on grids, in place, again and again; None as a choice brings a weight back.
+
+    Biases of single weights take up what their change does to outputs on average.
+    """
+
+    def __init__(
+        self, model: Model, weights: Sequence[Weight], feeds: Sequence[Any], context: Context, folder: Path
+    ) -> None:
+        """``feeds``: samples that weights are fitted to. What is measured on them lies in ``folder``."""
+        self._model, self._weights, self._feeds, self._context = model, list(weights), feeds, context
+        self._folder = folder
+        self._originals = {w.name: w.values().copy() for w in weights}
+        self._notes = {w.name: w.note for w in weights}
+        self.now: dict[str, Choice | None] = {w.name: None for w in weights}
+        self._in_order = False
+        self._readings = readings(model, set(self._originals)) if feeds else {}
+        self._biases = Biases(model, self._readings)
+        if feeds:
+            model.save(folder / "original.onnx", durable=False)
+            self._store_inputs()
+
+    def tables(self) -> list[Table]:
+        """What each weight may become."""
+
+        def measure(weight: Weight) -> Table | None:
+            return rate_distortion.measure(weight.name, self._quantizer(weight))
+
+        return [t for t in self._context.each("tables", measure, self._weights, lambda w: w.name) if t is not None]
+
+    def apply(self, choices: Choices) -> dict[str, float]:
+        """Puts weights on grids as if the others were as they have been; returns the error of each that changed."""
+        changed = [w for w in self._weights if w.name in choices and choices[w.name] != self.now[w.name]]
+        if self._in_order:
+            self.restore()
+            changed = [w for w in self._weights if choices.get(w.name) is not None]
+
+        def work(weight: Weight) -> tuple[Array, Note | None, Array | None, float]:
+            original, choice = self._originals[weight.name], choices[weight.name]
+            found = None if choice is None else _on_grid(self._quantizer(weight), choice)
+            if found is None:
+                return original, self._notes[weight.name], None, 0.0
+            moved = None
+            if weight.name in self._biases and self._means(weight.name) is not None:
+                moved = self._moved(weight.name, original, self._means(weight.name), found.values)
+            return found.values, self._noted(weight.name, found), moved, found.error
+
+        errors, shifts = {}, {}
+        done = replace(self._context, progress=Silent()).each("apply", work, changed, lambda w: w.name)
+        for weight, (values, note, moved, error) in zip(changed, done, strict=True):
+            weight.assign(values)
+            weight.note, self.now[weight.name], errors[weight.name] = note, choices[weight.name], error
+            if weight.name in self._biases:
+                shifts[weight.name] = moved
+        self._biases.shift(shifts)
+        self._model.compact()
+        return errors
+
+    def refit(self, choices: Choices) -> None:
+        """Puts weights on grids in the order of their use, on what the changed ones before feed them.
+
+        Each comes as close as it can to the original outputs, and so makes up for what those before changed; its bias
+        takes up what is left on average.
+        """
+        self.restore()
+        original = Model.load(self._folder / "original.onnx", self._folder)
+        of, jobs = {w.name: w for w in self._weights}, self._context.jobs
+        chosen = {name for name, choice in choices.items() if choice is not None}
+        for stage in layers(self._model, self._feeds, chosen, jobs, Silent(), original=original):
+            for layer in stage:
+                if layer.moments.matrices.size:
+                    self._fit(of[layer.name], layer, choices)
+                    chosen.discard(layer.name)
+        self.apply({name: choices[name] for name in chosen})
+        self._in_order = True
+
+    def restore(self) -> None:
+        """Brings all weights and biases back."""
+        self._in_order = False
+        self.apply(dict.fromkeys(self._originals))
+        self._biases.shift(dict.fromkeys(self._biases.shifts()))
+
+    def state(self) -> State:
+        """What ``put`` brings back."""
+        values = {
+            w.name: self._originals[w.name] if self.now[w.name] is None else w.values().copy() for w in self._weights
+        }
+        notes = {w.name: w.note for w in self._weights}
+        return State(values, notes, dict(self.now), self._biases.shifts(), self._in_order)
+
+    def put(self, state: State) -> None:
+        """Brings back what was."""
+        for weight in self._weights:
+            weight.assign(state.values[weight.name])
+            weight.note = state.notes[weight.name]
+        self._biases.shift(state.shifts)
+        self.now, self._in_order = dict(state.now), state.in_order
+        self._model.compact()
+
+    def _fit(self, weight: Weight, layer: Layer, choices: Choices) -> None:
+        choice, moments, centred = choices[weight.name], layer.moments, weight.name in self._biases
+        assert choice is not None
+        assert moments.cross is not None
+        original = self._originals[weight.name]
+        inputs = Inputs.of(layer.reading, moments, centred)
+        wanted = inputs.target(original, moments, centred)
+        found = _on_grid(Quantizer(wanted, weight.channel_axis, inputs), choice)
+        if found is None:
+            return
+        weight.assign(found.values)
+        weight.note, self.now[weight.name] = self._noted(weight.name, found), choice
+        if centred:
+            before = self._outputs(weight.name, original, moments.cross.means)
+            self._biases.shift({weight.name: before - self._outputs(weight.name, found.values, moments.means)})
+
+    def _noted(self, name: str, found: Quantized) -> Note:
+        return replace(self._notes[name] or Note(), sharing=found.sharing)
+
+    def _moved(self, name: str, original: Array, means: Array | None, values: Array) -> Array:
+        assert means is not None
+        return self._outputs(name, original, means) - self._outputs(name, values, means)
+
+    def _outputs(self, name: str, values: Array, means: Array) -> Array:
+        """What a weight makes of inputs [groups or 1, inputs]: float64 [groups, outputs]."""
+        matrix = self._readings[name][0].matrix(values).astype(np.float64)
+        made: Array = np.matmul(matrix, means[:, :, None].astype(np.float64))[:, :, 0]
+        return made
+
+    # What is known of the inputs of weights
+
+    def _store_inputs(self) -> None:
+        """Puts second moments, and what is made of them, on disk: together they may be larger than the model."""
+        for layer in self._layers():
+            inputs = Inputs.of(layer.reading, layer.moments, layer.name in self._biases)
+            for what, values in (
+                ("matrices", inputs.matrices),
+                ("uppers", inputs.uppers),
+                ("means", layer.moments.means),
+            ):
+                np.save(self._file(layer.name, what), values)
+
+    def _layers(self) -> Iterator[Layer]:
+        context = self._context
+        for stage in layers(self._model, self._feeds, set(self._originals), context.jobs, context.progress):
+            yield from (layer for layer in stage if layer.moments.matrices.size)
+
+    def _file(self, name: str, what: str) -> Path:
+        return self._folder / f"{list(self._originals).index(name)}.{what}.npy"
+
+    def _means(self, name: str) -> Array | None:
+        path = self._file(name, "means")
+        return np.load(path) if path.exists() else None
+
+    def _quantizer(self, weight: Weight) -> Quantizer:
+        inputs = None
+        if self._file(weight.name, "uppers").exists():
+            matrices, uppers = (np.load(self._file(weight.name, w), mmap_mode="r") for w in ("matrices", "uppers"))
+            inputs = Inputs(self._readings[weight.name][0], matrices, uppers)
+        return Quantizer(self._originals[weight.name], weight.channel_axis, inputs)
+
+
+def _on_grid(quantizer: Quantizer, choice: Choice) -> Quantized | None:
+    """None where two measured steps would have done, but not this one between them."""
+    return quantizer.at(choice.fineness, quantizer.scales[-1] if choice.scaled else None)
