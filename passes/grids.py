@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from onnxsqueeze.calibration.collect import layers
 from onnxsqueeze.calibration.matrices import readings
+from onnxsqueeze.calibration.residuals import residuals
 from onnxsqueeze.encode import Note
 from onnxsqueeze.model import Model
 from onnxsqueeze.passes import rate_distortion
@@ -21,6 +22,7 @@ from onnxsqueeze.pipeline import Silent
 
 if TYPE_CHECKING:
     from onnxsqueeze.calibration.collect import Layer
+    from onnxsqueeze.calibration.residuals import Residual
     from onnxsqueeze.model import Weight
     from onnxsqueeze.passes.quantizer import Quantized
     from onnxsqueeze.passes.rate_distortion import Choice, Table
@@ -107,13 +109,12 @@ class Grids:
         """
         self.restore()
         original = Model.load(self._folder / "original.onnx", self._folder)
-        of, jobs = {w.name: w for w in self._weights}, self._context.jobs
-        chosen = {name for name, choice in choices.items() if choice is not None}
-        for stage in layers(self._model, self._feeds, chosen, jobs, Silent(), original=original):
-            for layer in stage:
-                if layer.moments.matrices.size:
-                    self._fit(of[layer.name], layer, choices)
-                    chosen.discard(layer.name)
+        of, chosen = {w.name: w for w in self._weights}, {n for n, choice in choices.items() if choice is not None}
+        known = {name: self._originals[name] for name in chosen if self._inputs(name) is not None}
+        for stage in residuals(self._model, original, known, self._feeds, self._context.jobs):
+            for residual in stage:
+                self._fit(of[residual.name], residual, choices)
+                chosen.discard(residual.name)
         self.apply({name: choices[name] for name in chosen})
         self._in_order = True
 
@@ -140,21 +141,20 @@ class Grids:
         self.now, self._in_order = dict(state.now), state.in_order
         self._model.compact()
 
-    def _fit(self, weight: Weight, layer: Layer, choices: Choices) -> None:
-        choice, moments, centred = choices[weight.name], layer.moments, weight.name in self._biases
+    def _fit(self, weight: Weight, residual: Residual, choices: Choices) -> None:
+        choice, name, centred = choices[weight.name], weight.name, weight.name in self._biases
         assert choice is not None
-        assert moments.cross is not None
-        original = self._originals[weight.name]
-        inputs = Inputs.of(layer.reading, moments, centred)
-        wanted = inputs.target(original, moments, centred)
+        original = self._originals[name]
+        inputs = Inputs.of(self._readings[name][0], residual.moments, centred)
+        wanted = inputs.target(original, residual, centred)
         found = _on_grid(Quantizer(wanted, weight.channel_axis, inputs), choice)
         if found is None:
             return
         weight.assign(found.values)
-        weight.note, self.now[weight.name] = self._noted(weight.name, found), choice
+        weight.note, self.now[name] = self._noted(name, found), choice
         if centred:
-            before = self._outputs(weight.name, original, moments.cross.means)
-            self._biases.shift({weight.name: before - self._outputs(weight.name, found.values, moments.means)})
+            before = self._outputs(name, original, residual.original_means)
+            self._biases.shift({name: before - self._outputs(name, found.values, residual.moments.means)})
 
     def _noted(self, name: str, found: Quantized) -> Note:
         return replace(self._notes[name] or Note(), sharing=found.sharing)
@@ -175,12 +175,9 @@ class Grids:
         """Puts second moments, and what is made of them, on disk: together they may be larger than the model."""
         for layer in self._layers():
             inputs = Inputs.of(layer.reading, layer.moments, layer.name in self._biases)
-            for what, values in (
-                ("matrices", inputs.matrices),
-                ("uppers", inputs.uppers),
-                ("means", layer.moments.means),
-            ):
-                np.save(self._file(layer.name, what), values)
+            for what in ("matrices", "uppers", "shares"):
+                np.save(self._file(layer.name, what), getattr(inputs, what))
+            np.save(self._file(layer.name, "means"), layer.moments.means)
 
     def _layers(self) -> Iterator[Layer]:
         context = self._context
@@ -194,12 +191,14 @@ class Grids:
         path = self._file(name, "means")
         return np.load(path) if path.exists() else None
 
+    def _inputs(self, name: str) -> Inputs | None:
+        if not self._file(name, "uppers").exists():
+            return None
+        loaded = (np.load(self._file(name, what), mmap_mode="r") for what in ("matrices", "uppers", "shares"))
+        return Inputs(self._readings[name][0], *loaded)
+
     def _quantizer(self, weight: Weight) -> Quantizer:
-        inputs = None
-        if self._file(weight.name, "uppers").exists():
-            matrices, uppers = (np.load(self._file(weight.name, w), mmap_mode="r") for w in ("matrices", "uppers"))
-            inputs = Inputs(self._readings[weight.name][0], matrices, uppers)
-        return Quantizer(self._originals[weight.name], weight.channel_axis, inputs)
+        return Quantizer(self._originals[weight.name], weight.channel_axis, self._inputs(weight.name))
 
 
 def _on_grid(quantizer: Quantizer, choice: Choice) -> Quantized | None:

@@ -23,6 +23,7 @@ from onnxsqueeze.runtime import native
 if TYPE_CHECKING:
     from onnxsqueeze.calibration.matrices import Reading
     from onnxsqueeze.calibration.moments import Moments
+    from onnxsqueeze.calibration.residuals import Residual
 
 Array = npt.NDArray[Any]
 
@@ -39,6 +40,7 @@ class Inputs:
     reading: Reading
     matrices: Array  # float32 [groups or 1, blocks, width, width]: damped second moments
     uppers: Array  # float32, of the same shape: U with UᵀU = H⁻¹
+    shares: Array  # float32 [groups or 1, blocks]: how much they are damped
 
     @staticmethod
     def of(reading: Reading, moments: Moments, centred: bool = False) -> Inputs:
@@ -46,16 +48,16 @@ class Inputs:
         bias."""
         matrices = moments.matrices - _squared(moments.means, moments.means, moments) if centred else moments.matrices
         damped = np.array(matrices)
-        uppers = np.empty_like(damped)
+        uppers, shares = np.empty_like(damped), np.empty(damped.shape[:2], np.float32)
         for place in np.ndindex(damped.shape[:2]):
-            share = np.float32(shrinkage(matrices[place], moments.rows))
+            share = shares[place] = np.float32(shrinkage(matrices[place], moments.rows))
             mean = np.float32(
                 max(float(np.einsum("ii->", matrices[place], dtype=np.float64)) / matrices.shape[-1], 1e-20)
             )
             damped[place] *= 1 - share
             damped[place][np.diag_indices(matrices.shape[-1])] += share * mean
             uppers[place] = factor(damped[place], damping=0).upper
-        return Inputs(reading, damped, uppers)
+        return Inputs(reading, damped, uppers, shares)
 
     def parts(self, matrix: Array) -> Iterator[tuple[tuple[int, slice, slice], Array, Array]]:
         """Places of [outputs, inputs of a block] in a matrix, with second moments and U of each."""
@@ -68,20 +70,20 @@ class Inputs:
         for group, block in np.ndindex(len(matrix), blocks):
             yield (group, slice(None), slice(block * width, (block + 1) * width)), (group % groups, block)
 
-    def target(self, values: Array, moments: Moments, centred: bool) -> Array:
-        """The weight whose outputs on the inputs measured come closest to the original ones on the original inputs.
+    def target(self, values: Array, residual: Residual, centred: bool) -> Array:
+        """The weight whose outputs on changed inputs x̃ come closest to the original ones on the original inputs x.
 
-        W + W (C - H) H⁻¹ with C = E[x x̃ᵀ] and H = E[x̃ x̃ᵀ], damped: the layer makes up for what earlier ones changed.
+        W + E[W (x - x̃) x̃ᵀ] H⁻¹: the layer makes up for what those before it changed (Li et al. 2025, GPTAQ), as far as
+        so few rows can tell. These inputs are to be those of the residual.
         """
-        cross = moments.cross
-        assert cross is not None
-        difference = cross.matrices - moments.matrices
-        if centred:
-            difference -= _squared(cross.means - moments.means, moments.means, moments)
         matrix = np.array(self.reading.matrix(values.astype(np.float32, copy=False)))
+        products = np.array(residual.products)
+        if centred:
+            lost = np.matmul(matrix, (residual.original_means - residual.moments.means)[:, :, None])
+            products -= lost * residual.moments.means[:, None, :]
         for place, own in self._places(matrix):
-            upper, kept = self.uppers[own], np.float32(1 - shrinkage(moments.matrices[own], moments.rows))
-            matrix[place] += kept * (matrix[place] @ difference[own] @ upper.T @ upper)
+            upper, kept = self.uppers[own], np.float32(1 - self.shares[own])
+            matrix[place] += kept * (products[place] @ upper.T @ upper)
         return self.reading.restore(matrix).astype(values.dtype)
 
 

@@ -38,7 +38,6 @@ def layers(
     jobs: int = 1,
     progress: Progress | None = None,
     label: str = "activations",
-    original: Model | None = None,
 ) -> Iterator[list[Layer]]:
     """The weights (of ``names``, or all) that nodes multiply with values, in the order in which they are used.
 
@@ -46,18 +45,15 @@ def layers(
     for, on the model as it is then: weights that were changed meanwhile change what the later ones are fed.
     One run over the samples serves all lists; what flows on is kept on disk between them. Weights that no sample
     reaches, or in functions, are left out. Raises ModelError where a sample does not run.
-
-    ``original``: the same graph with other weights; the moments then tell of its values, too.
     """
     progress = progress or Silent()
     found = readings(model, names)
     order = stages(model, found)
     progress.start(label, len(order))
     with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder, ThreadPoolExecutor(jobs) as pool:
-        models = [model] if original is None else [model, original]
-        runners = [Runner(m, feeds, _made(Path(folder) / str(i))) for i, m in enumerate(models)]
+        runner = Runner(model, feeds, Path(folder))
         for stage in order:
-            measured = _measure(runners, stage, found, pool, jobs)
+            measured = _measure(runner, stage, found, pool, jobs)
             if measured:
                 yield measured
             progress.advance(stage.names[0])
@@ -76,32 +72,23 @@ def collect(
         yield from ((layer.name, layer.moments) for layer in stage)
 
 
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
-
-
 def _measure(
-    runners: Sequence[Runner], stage: Stage, found: Mapping[str, list[Reading]], pool: ThreadPoolExecutor, jobs: int
+    runner: Runner, stage: Stage, found: Mapping[str, list[Reading]], pool: ThreadPoolExecutor, jobs: int
 ) -> list[Layer]:
     gatherings: dict[Any, Gathering] = {}
-    count = runners[0].count
     plan: list[tuple[Any, Reading]] = []  # what is added up: a gathering's key, and a reading of it
     keys = {name: _fed(found[name]) for name in stage.names}
     for name, key in keys.items():
         if key not in gatherings:
-            gatherings[key] = Gathering(found[name][0], rows_a_sample(count))
+            gatherings[key] = Gathering(found[name][0], rows_a_sample(runner.count))
             plan.extend((key, reading) for reading in found[name])
-    for runner in runners:
-        runner.seek(stage, [reading for _, reading in plan])
-    for start in range(0, count, jobs):  # few at a time: their values are in memory together
-        numbers = range(start, min(start + jobs, count))
-        for values in pool.map(lambda number: [runner.run(number) for runner in runners], numbers):
-            for (key, reading), value, *original in zip(plan, *values, strict=True):
+    runner.seek(stage, [reading for _, reading in plan])
+    for start in range(0, runner.count, jobs):  # few at a time: their values are in memory together
+        for values in pool.map(runner.run, range(start, min(start + jobs, runner.count))):
+            for (key, reading), value in zip(plan, values, strict=True):
                 if value is not None:
-                    gatherings[key].add(value, reading, *original)
-    for runner in runners:
-        runner.advance(stage)
+                    gatherings[key].add(value, reading)
+    runner.advance(stage)
     done = {key: gathering.done() for key, gathering in gatherings.items()}
     return [Layer(name, found[name][0], moments) for name, key in keys.items() if (moments := done[key]) is not None]
 

@@ -145,7 +145,7 @@ def _doubt(lost: Sequence[float], counts: Sequence[float]) -> float:
 
 
 def _turned(margins: Array, moves: Array) -> Array:
-    """Share of times that each decision turns where it meets the moves of the ``2 * WINDOW + 1`` decisions of nearest margin."""
+    """How often each decision turns where it meets the moves of the ``2 * WINDOW + 1`` decisions of nearest margin."""
     order = np.argsort(margins, kind="stable")
     margins, moves = margins[order], moves[order]
     window = min(WINDOW, len(margins) - 1)

@@ -22,14 +22,6 @@ ROWS_LEAST, ROWS_MOST = 256, 4096  # of one sample
 
 
 @dataclass(frozen=True, eq=False)
-class Cross:
-    """What is known of the same inputs x in the original model, where the model measured feeds x̃ instead."""
-
-    matrices: Array  # float32, shaped as the model's own: E[x x̃ᵀ]
-    means: Array  # float32 [groups or 1, inputs]: E[x]
-
-
-@dataclass(frozen=True, eq=False)
 class Moments:
     """What is known of the inputs of one weight, itself seen as [groups, outputs, inputs].
 
@@ -40,7 +32,6 @@ class Moments:
     means: Array  # float32 [groups or 1, inputs]: E[x]
     frequencies: Array  # float32 [rows of a table]: picks over all picks; empty for other weights
     rows: int
-    cross: Cross | None = None
 
     @property
     def diagonal(self) -> Array:
@@ -57,44 +48,33 @@ class Gathering:
     most: int = ROWS_MOST  # rows of one sample
     _sums: Array = field(default_factory=lambda: np.zeros(0, np.float32))
     _totals: Array = field(default_factory=lambda: np.zeros(0, np.float32))
-    _crossed: Array = field(default_factory=lambda: np.zeros(0, np.float32))
-    _originals: Array = field(default_factory=lambda: np.zeros(0, np.float32))
     _rows: int = 0
 
-    def add(self, value: Array, reading: Reading, original: Array | None = None) -> None:
-        """Takes in the value of one sample; an empty one (a branch that did not run) counts nothing.
-
-        ``original``: the same value in the original model; given for all samples or for none.
-        """
+    def add(self, value: Array, reading: Reading) -> None:
+        """Takes in the value of one sample; an empty one (a branch that did not run) counts nothing."""
         if value.size == 0:
             return
         if reading.kind == "rows":
             self._count(value)
             return
-        inputs = rows_of(value, reading, self.most)  # [groups, rows, inputs]
-        if inputs is None or not inputs.size or not np.isfinite(inputs).all():
-            return
-        first = inputs if original is None else rows_of(original, reading, self.most)
-        if first is None or first.shape != inputs.shape or not np.isfinite(first).all():
-            return
+        inputs = rows_of(value, reading, self.most)
+        if inputs is not None and inputs.size and np.isfinite(inputs).all():
+            self.add_rows(inputs)
+
+    def add_rows(self, inputs: Array) -> None:
+        """Takes in finite rows, float32 [groups, rows, inputs]."""
         groups, count, width = inputs.shape
+        blocks = block_count(width)
         if not self._rows:
-            self._start(groups, width, original is not None)
+            self._sums = np.zeros((groups, blocks, width // blocks, width // blocks), np.float32)
+            self._totals = np.zeros((groups, width), np.float64)
         if (groups, width) != self._totals.shape:
             return
-        _add(self._sums, inputs, inputs)
+        for block in range(blocks):
+            part = inputs[:, :, block * (width // blocks) : (block + 1) * (width // blocks)]
+            self._sums[:, block] += part.transpose(0, 2, 1) @ part
         self._totals += inputs.sum(axis=1, dtype=np.float64)
-        if original is not None:
-            _add(self._crossed, first, inputs)
-            self._originals += first.sum(axis=1, dtype=np.float64)
         self._rows += count
-
-    def _start(self, groups: int, width: int, crossed: bool) -> None:
-        blocks = block_count(width)
-        self._sums = np.zeros((groups, blocks, width // blocks, width // blocks), np.float32)
-        self._totals = np.zeros((groups, width), np.float64)
-        if crossed:
-            self._crossed, self._originals = np.zeros_like(self._sums), np.zeros_like(self._totals)
 
     def _count(self, value: Array) -> None:
         length = self.reading.seen[0]
@@ -111,18 +91,7 @@ class Gathering:
         if self.reading.kind == "rows":
             return Moments(none, none, (self._totals / self._rows).astype(np.float32), self._rows)
         means = (self._totals / self._rows).astype(np.float32)
-        cross = None
-        if self._crossed.size:
-            cross = Cross(self._crossed / np.float32(self._rows), (self._originals / self._rows).astype(np.float32))
-        return Moments(self._sums / np.float32(self._rows), means, none, self._rows, cross)
-
-
-def _add(sums: Array, left: Array, right: Array) -> None:
-    """Adds products of rows [groups, rows, inputs] to their sums [groups, blocks, inputs / blocks, inputs / blocks]."""
-    width = sums.shape[2]
-    for block in range(sums.shape[1]):
-        part = slice(block * width, (block + 1) * width)
-        sums[:, block] += left[:, :, part].transpose(0, 2, 1) @ right[:, :, part]
+        return Moments(self._sums / np.float32(self._rows), means, none, self._rows)
 
 
 def block_count(width: int) -> int:
