@@ -13,6 +13,7 @@ from onnxsqueeze.groups.group import Groups
 from onnxsqueeze.groups.value import Axis, Step
 
 ONLY = Cause("", "", "the layer has one channel only")
+TOGETHER = Cause("", "", "its channels can only go all together")
 OPAQUE = Cause("", "", "the layer's channels are not followed")
 
 
@@ -46,7 +47,7 @@ def coverage(groups: Groups) -> Coverage:
     for group in groups:
         free[group.units] = group.removable
         output[group.units] = group.is_output
-        cause = group.blocked or ONLY
+        cause = group.blocked or (ONLY if group.positions == 1 else TOGETHER)
         why.update(dict.fromkeys(group.units.tolist(), cause))
     counts: dict[Cause, int] = {}
     outputs = removable = 0

@@ -54,6 +54,11 @@ class Group:
         return tuple(member for member in self.members if member.role == role)
 
     @property
+    def positions(self) -> int:
+        """How many positions of a tensor go with one unit, at most."""
+        return max(int(member.positions.shape[1]) for member in self.members)
+
+    @property
     def removable(self) -> bool:
         """Whether some units can go: not blocked, and one must stay."""
         return self.blocked is None and self.width > 1

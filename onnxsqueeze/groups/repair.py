@@ -166,7 +166,7 @@ def _reshape(repair: Repair, step: Step, inputs: Sequence[Value | None]) -> None
     if data is None or data.axes is None or axes is None or not _touched(step):
         return
     sizes = [axis.size for axis in axes]
-    if target_sizes(_op(repair, step, inputs)) == sizes:
+    if target_sizes(_op(repair, step, inputs), data) == sizes:
         return
     wanted: list[int | None] = [size.factor if size.known else None for size in sizes]
     if _is_constant(step, 1) or "shape" in step.attributes:

@@ -94,7 +94,9 @@ def state(group: Group) -> str:
     """Whether channels can go, and if not why, in a few words."""
     if group.blocked is not None:
         return str(group.blocked)
-    return "free" if group.width > 1 else "only one"
+    if group.width > 1:
+        return "free"
+    return "only one" if group.positions == 1 else "only all together"
 
 
 def show(found: Listing, console: Console) -> None:
@@ -110,10 +112,15 @@ def show(found: Listing, console: Console) -> None:
     if counts.blocked:
         reasons = [(f"{count:,}", str(cause)) for cause, count in counts.blocked]
         console.print(table("Channels that cannot go", ["channels", "because"], reasons, left=2))
+    layers = "no float convolutions or matrix products whose channels are not graph outputs"
+    if counts.channels:
+        layers = (
+            f"{counts.removable:,} of {counts.channels:,} channels of convolutions and matrix products "
+            f"({100 * counts.share:.1f} %)"
+        )
     console.print(
         f"{found.file}: {len(found.groups)} groups in {len(found.groups.trace.steps):,} nodes; "
-        f"{counts.removable:,} of {counts.channels:,} channels of convolutions and matrix products "
-        f"({100 * counts.share:.1f} %) and {100 * counts.parameter_share:.1f} % of the parameters can be removed; "
+        f"{layers}, and {100 * counts.parameter_share:.1f} % of the parameters can be removed; "
         f"{counts.outputs:,} more channels are graph outputs",
         markup=False,
         highlight=False,

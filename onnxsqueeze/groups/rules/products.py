@@ -46,9 +46,25 @@ def conv(op: Op) -> list[Value]:
     extra = op.given(3)  # of FusedConv: a value that is added
     if extra is not None and extra.axes is not None:
         op.match(extra.axes[1], channels)
+    return [op.out(x.axes[0], channels, *_picture(op, x.axes[2:], w.axes[2:]))]
+
+
+def _picture(op: Op, axes: tuple[Axis, ...], kernel: tuple[Axis, ...]) -> list[Axis]:
+    """The output's axes behind the channels: each as it was where the kernel takes single positions."""
     guess = op.guess[0].axes if op.guess else None
-    spatial = guess[2:] if guess else [op.free(hint=str(i)) for i in range(2, x.ndim)]
-    return [op.out(x.axes[0], channels, *spatial)]
+    plain = guess[2:] if guess else [op.free(hint=str(i)) for i in range(2, len(axes) + 2)]
+    settings = {name: op.attributes.get(name) or [] for name in ("strides", "pads", "output_padding")}
+    moved = op.attributes.get("auto_pad", "NOTSET") != "NOTSET" or "output_shape" in op.attributes
+    if moved or set(settings["strides"]) - {1} or any(settings["pads"]) or any(settings["output_padding"]):
+        kernel = ()
+    result = []
+    for place, axis in enumerate(axes):
+        if place < len(kernel) and kernel[place].one:
+            result.append(axis)
+        else:
+            op.block(axis, "lies along the picture")
+            result.append(plain[place])
+    return result
 
 
 def _grouped(op: Op, x: Axis, outer: Axis, inner: Axis, groups: int, transposed: bool) -> Axis | None:

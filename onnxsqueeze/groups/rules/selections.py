@@ -230,6 +230,10 @@ def spatial(op: Op) -> list[Value]:
         return outputs
     for axis in value.axes[2:]:
         op.block(axis, "lies along the picture")
+    first = outputs[0].axes
+    if first is not None and first[1].size.known and first[1].size != value.axes[1].size:
+        op.block_all("resizes the channels")
+        return outputs
     result = []
     for position, plain in enumerate(outputs):
         rest = plain.axes[2:] if plain.axes is not None else tuple(op.free(hint=str(i)) for i in range(2, value.ndim))
@@ -249,6 +253,8 @@ def depth_to_space(op: Op) -> list[Value]:
     parts = split_axis(op, value.axes[1], [depth, block] if crd else [block, depth])
     channels, positions = parts if crd else parts[::-1]
     op.block(positions, "becomes a block of pixels")
+    for axis in value.axes[2:]:
+        op.block(axis, "lies along the picture")
     rest = op.guess[0].axes[2:] if op.guess and op.guess[0].axes else (op.free(hint="2"), op.free(hint="3"))
     return [op.out(value.axes[0], channels, *rest)]
 
@@ -261,6 +267,8 @@ def space_to_depth(op: Op) -> list[Value]:
         return [op.plain()]
     block = op.attributes["blocksize"] ** 2
     channels = value.axes[1]
+    for axis in value.axes[2:]:
+        op.block(axis, "lies along the picture")
     labels = None if channels.labels is None else np.tile(channels.labels, (block, 1))
     rest = op.guess[0].axes[2:] if op.guess and op.guess[0].axes else (op.free(hint="2"), op.free(hint="3"))
     return [op.out(value.axes[0], Axis(channels.size * Size(block), labels), *rest)]

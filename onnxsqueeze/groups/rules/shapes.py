@@ -57,23 +57,26 @@ def flatten(op: Op) -> list[Value]:
 def reshape(op: Op) -> list[Value]:
     """The same values along other axes."""
     value = op.given(0)
-    target = target_sizes(op)
-    if value is None or value.axes is None or target is None:
-        op.block_all("the target shape is not known" if value is not None and value.axes is not None else UNKNOWN)
+    if value is None or value.axes is None:
+        op.block_all(UNKNOWN)
+        return [op.plain()]
+    target = target_sizes(op, value)
+    if target is None:
+        op.block_all("the target shape is not known")
         return [op.plain()]
     return [op.out(*regroup(op, list(value.axes), target))]
 
 
-def target_sizes(op: Op) -> list[Size] | None:
+def target_sizes(op: Op, value: Value) -> list[Size] | None:
     """What a Reshape asks for, 0 and -1 replaced by what they mean."""
-    value, shape = op.given(0), op.given(1)
+    assert value.axes is not None
+    shape = op.given(1)
     if "shape" in op.attributes:
         wanted = [Size(size) for size in op.attributes["shape"]]
     elif shape is not None and shape.contents is not None:
         wanted = list(shape.contents)
     else:
         return None
-    assert value is not None and value.axes is not None
     if not op.attributes.get("allowzero"):
         wanted = [value.axes[i].size if s == Size(0) and i < value.ndim else s for i, s in enumerate(wanted)]
     if Size(-1) in wanted:
@@ -90,16 +93,23 @@ def regroup(op: Op, axes: list[Axis], target: list[Size]) -> list[Axis]:
     while wanted:
         group, sizes = _next_group(left, wanted)
         if group is None:
-            for axis in left:
-                op.block(axis, "is reshaped in a way that cannot be followed")
-            result += [Axis(size) for size in wanted]
-            return result
+            return result + _by_the_end(op, left, wanted)
         left, wanted = left[len(group) :], wanted[len(sizes) :]
         result += _regrouped(op, group, sizes)
     for axis in left:
         if not axis.one:
             op.block(axis, "is reshaped in a way that cannot be followed")
     return result
+
+
+def _by_the_end(op: Op, axes: list[Axis], target: list[Size]) -> list[Axis]:
+    """Those at the end that are as long as before are the same; what stands in front of them is mixed."""
+    same = 0
+    while same < min(len(axes), len(target)) and axes[-1 - same].size == target[-1 - same]:
+        same += 1
+    for axis in axes[: len(axes) - same]:
+        op.block(axis, "is reshaped in a way that cannot be followed")
+    return [Axis(size) for size in target[: len(target) - same]] + axes[len(axes) - same :]
 
 
 def _next_group(axes: list[Axis], target: list[Size]) -> tuple[list[Axis] | None, list[Size]]:
