@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxsqueeze.errors import ModelError, PipelineError
+from onnxsqueeze.draft import RUN_UP_TO, Draft, file_size, files_of, text_of
+from onnxsqueeze.errors import PipelineError
 from onnxsqueeze.pipeline.context import Context, Progress, Silent
-from onnxsqueeze.pipeline.staging import check_distinct, check_output, data_file, put, staging, writing
+from onnxsqueeze.pipeline.staging import check_distinct, check_output, put, staging, writing
 from onnxsqueeze.pipeline.store import Store
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from onnxsqueeze.budget import Budget
     from onnxsqueeze.calibration.samples import Samples
-    from onnxsqueeze.model import Model
     from onnxsqueeze.passes.allocation import Account
     from onnxsqueeze.pipeline.lower import Packed
     from onnxsqueeze.pipeline.previous import Previous
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from onnxsqueeze.verify import Verification
 
 Given = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None  # feeds, or where they are
-RUN_UP_TO = 2 << 30  # dense bytes; beyond, models are verified tensor by tensor only, unless inputs are given
-BODY_OPSET = 13  # what the bodies of the decode functions are written in
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,7 @@ def compress(
         inline: writes the decode functions' bodies into the graph, for engines without model-local functions.
         ota_base: the compressed model that is installed: its codebooks, scales and zeros are kept where a tensor's
             error stays within 1.1 times what the passes allow, so that an update (``onnxsqueeze.ota``) is small.
-        work_dir: folder that keeps what was measured, by which a run that was broken off goes on, to the same bytes;
-            made where it is not there.
+        work_dir: folder that keeps what was measured, by which a run that was broken off goes on, to the same bytes.
         progress: told what is going on.
 
     Returns:
@@ -100,25 +96,21 @@ def compress(
     Raises:
         SqueezeError: one sentence that names the offender; no file is written or changed then.
     """
-    from onnxsqueeze.verify import given
-
     started = time.perf_counter()
-    given.check_types(model, output, passes, inputs, calibration)
+    feeds = _checked(model, output, passes, inputs, calibration)
     _check_options(passes, budget, seed, jobs)
     source, target = _places(model, output)
-    feeds = given.inputs(inputs)
     previous, store = _previous(ota_base), Store(work_dir)
     context = Context(seed, None, progress or Silent(), jobs or os.cpu_count() or 1, store=store, previous=previous)
     with staging(target) as folder, writing(target):
         path = source or _saved(model, folder)
-        pipeline = _pipeline(passes if budget is None else budget.passes(_size(path)))
+        pipeline = _pipeline(passes if budget is None else budget.passes(file_size(path)))
         samples = _samples(calibration, path, pipeline, context)
         if samples is not None:
             context = replace(context, calibration=samples.steering, held_out=samples.held_out)
             feeds = feeds if inputs is not None else (samples.held_out, samples.told)
         result = _run(path, target, folder, pipeline, context, feeds, inline, budget)
-    told = str(model) if source else "model in memory"
-    return replace(result, source=told, seconds=time.perf_counter() - started)
+    return replace(result, source=str(model) if source else "model in memory", seconds=time.perf_counter() - started)
 
 
 def _run(
@@ -137,22 +129,30 @@ def _run(
     notes: list[str] = []
     accounts: list[Account] = []
     given.check(source, *feeds)
-    job = _Job(source, folder, target, replace(context, notes=notes.append, accounts=accounts.append))
+    job = Draft(source, folder, target, replace(context, notes=notes.append, accounts=accounts.append))
     steps, weights = job.draft(pipeline, inline)
-    copied = _size(job.path) >= _size(source)
+    copied = file_size(job.path) >= file_size(source)
     if copied:
         weights = job.copy(weights)
     verification = job.verify(*feeds)
     if context.store:
         notes.append(context.store.told)
-    before, after = _size(source), _size(job.path)
+    before, after = file_size(source), file_size(job.path)
     if budget is not None:
         budget.confirm(before, after)
     if target is not None:
         put(job.path, target)
-    text, output, told = _text(pipeline), str(target) if target else None, tuple(dict.fromkeys(notes))
+    text, output, told = text_of(pipeline), str(target) if target else None, tuple(dict.fromkeys(notes))
     account = accounts[-1] if accounts else None
     return Result("", output, text, before, after, tuple(steps), tuple(weights), verification, told, account, copied, 0)
+
+
+def _checked(model: Any, output: Any, passes: Any, inputs: Any, calibration: Any) -> Any:
+    """The inputs to verify on, and where they come from; refuses arguments that cannot be what they are to be."""
+    from onnxsqueeze.verify import given
+
+    given.check_types(model, output, passes, inputs, calibration)
+    return given.inputs(inputs)
 
 
 def _previous(path: str | os.PathLike[str] | None) -> Previous | None:
@@ -168,7 +168,7 @@ def _places(model: Any, output: str | os.PathLike[str] | None) -> tuple[Path | N
         check_output(target)
     source = None if hasattr(model, "graph") else resolve(model)
     if target is not None and source is not None:
-        check_distinct(target, *_files(source))
+        check_distinct(target, *files_of(source))
     return source, target
 
 
@@ -180,107 +180,6 @@ def resolve(name: str | os.PathLike[str]) -> Path:
 
         return zoo.fetch(text.removeprefix("zoo:"))
     return Path(text)
-
-
-class _Job:
-    """One model on its way through a folder of drafts."""
-
-    def __init__(self, source: Path, folder: Path, target: Path | None, context: Context) -> None:
-        self.source, self.context = source, context
-        self.path = folder / (Path(os.path.realpath(target)).name if target else "output.onnx")
-        self._folder = folder
-        self._decodable = self.path  # the draft with its decode nodes, even where the output has them inlined
-        self._digests: dict[str, str] = {}
-        self._opset = 0
-
-    def draft(self, pipeline: Sequence[Any], inline: bool) -> tuple[list[Step], list[Packed]]:
-        """Runs the pipeline and writes the result into the folder."""
-        from onnxsqueeze.model import Model
-        from onnxsqueeze.passes import PASSES
-        from onnxsqueeze.pipeline.lower import lower
-        from onnxsqueeze.pipeline.run import run
-        from onnxsqueeze.pipeline.stamp import stamp
-        from onnxsqueeze.verify.tensors import digests, signature_of
-
-        model = Model.load(self.source, self._folder)
-        self._refuse_unsuited(model)
-        signature = signature_of(model.proto)
-        steps = run(model, pipeline, PASSES, self.context)
-        self._digests = digests(model)
-        weights = lower(model, self.context)
-        if signature_of(model.proto) != signature:
-            raise ModelError(f"'{self.source}' would change its inputs or outputs; please report this")
-        stamp(model, _text(pipeline), inline)
-        self._opset = model.opset
-        if inline:
-            self._decodable = self._folder / "decodable.onnx"
-            model.save(self._decodable)
-            _inline(model, self.source)
-        model.save(self.path)
-        return steps, weights
-
-    def _refuse_unsuited(self, model: Model) -> None:
-        from onnxsqueeze.pipeline.stamp import is_inlined
-
-        if model.is_packed:
-            raise ModelError(f"'{self.source}' is compressed already; unpack it first: onnxsqueeze unpack IN OUT")
-        if is_inlined(model):
-            raise ModelError(f"'{self.source}' is compressed already, with --inline; compress its original instead")
-        if not model.weights():
-            raise ModelError(
-                f"'{self.source}' holds no float weights of 64 elements or more; there is nothing to compress"
-            )
-
-    def copy(self, weights: Sequence[Packed]) -> list[Packed]:
-        """Takes the source in the place of the draft; external data under the name that goes with it."""
-        from onnxsqueeze.model import Model
-
-        self.context.notes("nothing could be saved: the output is a copy of the input")
-        data_file(self.path).unlink(missing_ok=True)
-        self._digests, self._decodable, self._opset = {}, self.path, BODY_OPSET
-        if len(_files(self.source)) > 1:
-            Model.load(self.source, self._folder).save(self.path)
-        else:
-            shutil.copyfile(self.source, self.path)
-        return [replace(w, encoding="", nbytes=w.dense_nbytes) for w in weights]
-
-    def verify(self, feeds: Any, origin: str) -> Verification | None:
-        """Opens and runs the draft beside the original; refuses a draft that is worse than inexact."""
-        from onnxsqueeze.verify import FRUGAL_FROM, CannotOpen, CannotRun, verify
-
-        size = _size(self.source)
-        if size > RUN_UP_TO and feeds is None:
-            self._verify_tensors("a model of over 2 GB is not run without --inputs")
-            return None
-        progress = self.context.progress
-        try:
-            found = verify(
-                self.source, self.path, feeds, origin, self.context.seed, size > FRUGAL_FROM, progress=progress
-            )
-        except CannotRun as error:
-            self._verify_tensors(str(error))
-            return None
-        except CannotOpen as error:
-            if self._opset >= BODY_OPSET:
-                raise
-            raise ModelError(
-                f"'{self.source}' is of opset {self._opset}, which cannot be raised to the {BODY_OPSET} that packed "
-                "weights need; export it with a later opset"
-            ) from error
-        if broken := next((f for f in found.outputs if not f.finite), None):
-            raise ModelError(
-                f"output '{broken.output}' turns to NaN or infinity, or changes its shape, with these passes; "
-                "nothing was written"
-            )
-        return found
-
-    def _verify_tensors(self, reason: str) -> None:
-        """Where the model cannot be run: decodes what lies in the file and compares it with what was packed."""
-        from onnxsqueeze.verify.tensors import check_file
-
-        count = check_file(self._decodable, self._digests)
-        what = f"all {count} packed weights were decoded and compared bit for bit" if count else "no weight is packed"
-        self.context.notes(f"{reason}; so outputs were not compared, but {what}, and onnx.checker accepts the file")
 
 
 def _check_options(passes: str | None, budget: Budget | None, seed: Any, jobs: Any) -> None:
@@ -296,13 +195,6 @@ def _pipeline(passes: str | None) -> tuple[Any, ...]:
     from onnxsqueeze.pipeline import parse
 
     return parse(passes if passes is not None else DEFAULT, PASSES)
-
-
-def _text(pipeline: Sequence[Any]) -> str:
-    from onnxsqueeze.passes import PASSES
-    from onnxsqueeze.pipeline import to_text
-
-    return to_text(pipeline, PASSES)
 
 
 def _saved(model: Any, folder: Path) -> Path:
@@ -323,26 +215,3 @@ def _samples(calibration: Any, source: Path, pipeline: Sequence[Any], context: C
     if calibration is not None or not any(isinstance(step, Allocate) for step in pipeline):
         return given.samples(calibration, source)
     return given.made(source, context.seed, RUN_UP_TO)
-
-
-def _inline(model: Model, source: Path) -> None:
-    if model.opset < BODY_OPSET:
-        raise ModelError(
-            f"'{source}' cannot be raised from opset {model.opset} to {BODY_OPSET}, which decoding inside the graph "
-            "needs; leave --inline out"
-        )
-    if not model.inline():
-        raise ModelError(f"onnx cannot inline the decode functions of '{source}'; leave --inline out")
-
-
-def _files(path: Path) -> list[Path]:
-    """The files of a model: itself, and those that hold its external data."""
-    from onnxsqueeze.model.dense import external_files
-    from onnxsqueeze.model.load import parse
-
-    return [path, *sorted(external_files(parse(path), path.parent))]
-
-
-def _size(path: Path) -> int:
-    """Bytes of the model and of its external data."""
-    return sum(file.stat().st_size for file in _files(path))

@@ -34,6 +34,7 @@ LAYERS = (
     "passes",
     "verify",
     "budget",
+    "draft",
     "compress",
     "bench",
     "sweep",

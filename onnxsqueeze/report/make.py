@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxsqueeze import cost
-from onnxsqueeze.compress import RUN_UP_TO
 from onnxsqueeze.cost.device import DEFAULT
+from onnxsqueeze.draft import RUN_UP_TO
 from onnxsqueeze.errors import ModelError
 from onnxsqueeze.model.load import parse
 from onnxsqueeze.pipeline.context import Context, Progress

@@ -20,10 +20,12 @@ from onnxsqueeze.calibration.moments import Moments
 from onnxsqueeze.calibration.outputs import class_axes
 from onnxsqueeze.calibration.probe import Probe
 from onnxsqueeze.calibration.trial import Trial
-from onnxsqueeze.compress import RUN_UP_TO, resolve
+from onnxsqueeze.compress import resolve
+from onnxsqueeze.draft import RUN_UP_TO
 from onnxsqueeze.errors import ModelError, PipelineError
 from onnxsqueeze.model import Model
 from onnxsqueeze.model.dense import file_nbytes
+from onnxsqueeze.model.load import parse
 from onnxsqueeze.passes.bounds import packable
 from onnxsqueeze.pipeline import Context
 from onnxsqueeze.pipeline.context import Progress, Silent
@@ -135,18 +137,14 @@ def sensitivity(
         samples: that the loss is measured on; None for 4 to 16, fewer for models of many weights.
         seed: of everything that is drawn.
         jobs: weights at a time; None for one a core. Results do not depend on it.
-        work_dir: folder that keeps the result of each weight, by which a run that was broken off goes on; made where
-            it is not there.
+        work_dir: folder that keeps the result of each weight, by which a run that was broken off goes on.
         progress: told of every weight.
 
     Raises:
         SqueezeError: the model cannot be run, or the samples are not for it.
     """
     started = time.perf_counter()
-    given.check_types(model, None, None, None, calibration)
-    for name, value in (("samples", samples), ("jobs", jobs)):
-        if value is not None and value < 1:
-            raise PipelineError(f"{name} must be at least 1, not {value}")
+    _check_options(model, calibration, samples, jobs)
     source = resolve(model)
     notes: list[str] = []
     store = Store(work_dir)
@@ -180,6 +178,13 @@ def sensitivity(
     )
 
 
+def _check_options(model: Any, calibration: Any, samples: int | None, jobs: int | None) -> None:
+    given.check_types(model, None, None, None, calibration)
+    for name, value in (("samples", samples), ("jobs", jobs)):
+        if value is not None and value < 1:
+            raise PipelineError(f"{name} must be at least 1, not {value}")
+
+
 def _tell_unreached(layers: Sequence[Layer], notes: list[str]) -> None:
     still = [layer.weight for layer in layers if not any(p.loss or p.shift for p in (*layer.sparsity, *layer.bits))]
     if still:
@@ -192,7 +197,7 @@ def _data(samples: Samples | None, source: Path, count: int | None, weights: int
     variants = len(SPARSITIES) + len(BITS)
     count = count or max(FEWEST, min(MOST, RUNS // (variants * weights)))
     if samples is None:
-        if file_nbytes(source, Model.load(source).proto) > RUN_UP_TO:
+        if file_nbytes(source, parse(source)) > RUN_UP_TO:
             raise ModelError(f"'{source}' is of over 2 GB; give samples to run it on with --calibration")
         made = given.made(source, seed, RUN_UP_TO)
         if made is None:

@@ -1,4 +1,4 @@
-"""Sensitivity: each weight alone, measured as it would be by hand, the same on any number of workers and after a break."""
+"""Sensitivity: each weight alone, measured as it would be by hand, and the same after a break."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from onnxsqueeze.sensitivity.variants import BITS, SPARSITIES, Variants
 Array = np.ndarray[Any, Any]
 
 CLASSIFIER = """<ir_version: 8, opset_import: ["" : 17]>
-g (float[n,96] x) => (float[n,10] y, float[n,128] h) { h = MatMul(x, a)  r = Relu(h)  z = MatMul(r, b)  y = Softmax(z) }"""
+g (float[n,96] x) => (float[n,10] y, float[n,128] h) {
+    h = MatMul(x, a)  r = Relu(h)  z = MatMul(r, b)  y = Softmax(z)
+}"""
 BRANCHES = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[4,32] x, bool c) => (float[4,32] y) {
     k = Identity(w)
