@@ -162,7 +162,7 @@ struct CustomOp : OrtCustomOp {
       throw std::runtime_error(std::string("a packed weight, or its bias, does not fit ") + op_type);
     }
     const Kernel kernel = KernelOf(graph, *match, graph.String("kernel", ""));
-    return std::make_unique<CustomKernel>(CustomKernel{api, MakeCompute(graph, *match, kernel)});
+    return std::make_unique<CustomKernel>(CustomKernel{api, MakeCompute(graph, *match, {kernel, ""})});
   }
 
   const char* name;

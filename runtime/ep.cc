@@ -103,8 +103,7 @@ struct Provider : OrtEp {
       const auto match = FindMainMatch(graph);
       if (!match) throw std::runtime_error("a node that was taken over cannot be compiled");
       const Decision& decision = taken.at(match->decode->outputs[0].name);
-      infos[i] =
-          new ComputeInfo(api, MakeCompute(graph, *match, decision.kernel), PlacesOf(nodes[i], *match));
+      infos[i] = new ComputeInfo(api, MakeCompute(graph, *match, decision), PlacesOf(nodes[i], *match));
       const char* name = "";
       Check(ort::Node_GetName::Call(api, nodes[i], &name));
       account.Take(*match, name, NameOf(decision.kernel), decision.reason);

@@ -32,12 +32,13 @@ std::string Option(const OrtApi* api, const OrtSessionOptions* options, const ch
 // sparse kernels are faster, and the widest indices whose products are.
 std::map<std::string, double> Guesses() {
   if (std::strcmp(osq_isa(), "avx512") == 0) {
-    return {{"vector", 0.7},   {"few", 0.7},         {"many", 0.75},   {"pointwise", 0.8},
-            {"spatial", 0.85}, {"shared_vector", 6}, {"shared_few", 0}};
+    return {{"vector", 0.7},   {"few", 0.7},         {"many", 0.75},    {"pointwise", 0.8},
+            {"spatial", 0.85}, {"shared_vector", 6}, {"shared_few", 0}, {"skipping", 0.85}};
   }
   const double shared = std::strcmp(osq_isa(), "avx2") == 0 ? 4 : 0;
-  return {{"vector", 0.8},           {"few", 0.88},    {"many", 0.88}, {"pointwise", 0.88}, {"spatial", 0.9},
-          {"shared_vector", shared}, {"shared_few", 0}};
+  return {{"vector", 0.8},     {"few", 0.88},     {"many", 0.88},
+          {"pointwise", 0.88}, {"spatial", 0.9},  {"shared_vector", shared},
+          {"shared_few", 0},   {"skipping", 0.85}};
 }
 
 // Below it no kernel gains from zeros, whatever was measured.
@@ -72,6 +73,18 @@ std::string Percent(double zeros) {
   return text;
 }
 
+// Whether a value comes from a Relu with a threshold, whose purpose are zeros.
+bool IsCut(const Graph& graph, const GraphValue& value) {
+  constexpr const char* kMoves[] = {"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"};
+  const GraphNode* node = graph.Producer(value.name);
+  const auto moves = [&] {
+    return std::any_of(std::begin(kMoves), std::end(kMoves),
+                       [&](const char* name) { return node->op_type == name; });
+  };
+  while (node != nullptr && moves()) node = graph.Producer(node->inputs[0].name);
+  return node != nullptr && node->op_type == "ThresholdedRelu";
+}
+
 // Rows of the input of a product; -1 where its shape leaves them open.
 int64_t RowsOf(const std::vector<int64_t>& shape) {
   int64_t rows = shape.empty() ? -1 : 1;
@@ -88,7 +101,7 @@ Choice Choice::Read(const OrtApi* api, const OrtSessionOptions* options) {
 
 Choice::Choice(const std::string& kernel, const std::string& skip_zeros, const std::string& profile,
                std::string account)
-    : skips_zeros_(skip_zeros == "1"), account_(std::move(account)) {
+    : account_(std::move(account)) {
   if (kernel == "always") {
     mode_ = kAlways;
   } else if (kernel == "never") {
@@ -97,9 +110,13 @@ Choice::Choice(const std::string& kernel, const std::string& skip_zeros, const s
     throw std::invalid_argument("option ep.squeezeexecutionprovider.kernel is '" + kernel +
                                 "'; give auto, always or never");
   }
-  if (!skip_zeros.empty() && skip_zeros != "0" && skip_zeros != "1") {
+  if (skip_zeros == "0") {
+    skip_ = kNeverSkip;
+  } else if (skip_zeros == "1") {
+    skip_ = kSkip;
+  } else if (!skip_zeros.empty() && skip_zeros != "auto") {
     throw std::invalid_argument("option ep.squeezeexecutionprovider.skip_zeros is '" + skip_zeros +
-                                "'; give 0 or 1");
+                                "'; give auto, 0 or 1");
   }
   ReadProfile(profile);
 }
@@ -131,33 +148,47 @@ Decision Choice::Decide(const Graph& graph, const Match& match) const {
   Weight weight;
   if (OpenWeight(graph, *match.decode, &weight) != OSQ_OK) return {Kernel::kStock, "it does not decode"};
   Consumer consumer{match.kind};
-  if (match.kind == Match::kLinear) consumer.rows = RowsOf(graph.KnownShape(match.input));
+  if (match.kind == Match::kLinear) {
+    consumer.rows = RowsOf(graph.KnownShape(match.input));
+    consumer.is_cut = IsCut(graph, match.input);
+  }
   if (match.kind == Match::kConvolution) consumer.groups = graph.Int(*match.consumer, "group", 1);
   return Decide(weight, consumer);
 }
 
 Decision Choice::Decide(const Weight& weight, const Consumer& consumer) const {
-  if (mode_ == kAlways) return {Forced(weight, consumer), "as the option kernel asks for"};
+  if (mode_ == kAlways) return Forced(weight, consumer);
   if (consumer.kind == Match::kGather) {
     if (weight.total() < kRowsWorthIt) return {Kernel::kStock, "too small to matter"};
     return {Kernel::kRows, "only the rows asked for are decoded"};
   }
   if (weight.total() < kWorthIt) return {Kernel::kStock, "too small to matter"};
   if (consumer.kind == Match::kConvolution) return DecideConvolution(weight, consumer.groups);
-  return DecideLinear(weight, consumer.rows);
+  return DecideLinear(weight, consumer);
 }
 
-Kernel Choice::Forced(const Weight& weight, const Consumer& consumer) const {
-  if (consumer.kind == Match::kGather) return Kernel::kRows;
-  if (consumer.kind == Match::kConvolution) return Kernel::kSparse;
-  return IsShared(weight) ? Kernel::kShared : Sparse();
+Decision Choice::Forced(const Weight& weight, const Consumer& consumer) const {
+  const char* const reason = "as the option kernel asks for";
+  if (consumer.kind == Match::kGather) return {Kernel::kRows, reason};
+  if (consumer.kind == Match::kConvolution) return {Kernel::kSparse, reason};
+  return IsShared(weight) ? Decision{Kernel::kShared, reason} : Sparse(consumer, reason);
 }
 
-Decision Choice::DecideLinear(const Weight& weight, int64_t rows) const {
+Decision Choice::Sparse(const Consumer& consumer, std::string reason) const {
+  if (skip_ == kSkip) return {Kernel::kSkipping, std::move(reason)};
+  const double from = profile_.at("skipping");
+  const bool may_be_few = consumer.rows <= 3;  // or not known
+  if (skip_ == kNeverSkip || !consumer.is_cut || !may_be_few || from > 1)
+    return {Kernel::kSparse, std::move(reason)};
+  return {Kernel::kSkipping, std::move(reason), from};
+}
+
+Decision Choice::DecideLinear(const Weight& weight, const Consumer& consumer) const {
+  const int64_t rows = consumer.rows;
   const Batch batch = rows < 0 ? kUnknown : rows <= 3 ? kVector : rows < 48 ? kFew : kMany;
   const double zeros = ZerosOf(weight);
   if (zeros < 0) return {Kernel::kStock, "it does not decode"};
-  if (zeros >= ZerosFor(batch)) return {Sparse(), Percent(zeros)};
+  if (zeros >= ZerosFor(batch)) return Sparse(consumer, Percent(zeros));
   if (IsShared(weight) && rows >= 0 && batch != kMany) {
     const int bits = BitsOf(weight);
     const double most = profile_.at(rows <= 4 ? "shared_vector" : "shared_few");

@@ -9,16 +9,12 @@
 
 namespace osq {
 
-struct Decision {
-  Kernel kernel;
-  std::string reason;  // in words
-};
-
 // What a weight feeds, as far as the choice depends on it.
 struct Consumer {
   Match::Kind kind;
-  int64_t rows = -1;   // of the input of a product; -1: not known
-  int64_t groups = 1;  // of a convolution
+  int64_t rows = -1;    // of the input of a product; -1: not known
+  int64_t groups = 1;   // of a convolution
+  bool is_cut = false;  // a product's input comes from ThresholdedRelu: most of it is zero
 };
 
 class Choice {
@@ -39,17 +35,18 @@ class Choice {
 
  private:
   enum Mode { kAuto, kAlways, kNever };
+  enum Skip { kNeverSkip, kSkip, kSkipWhereCut };
   enum Batch { kVector, kFew, kMany, kUnknown };
 
   void ReadProfile(const std::string& text);
-  Kernel Forced(const Weight& weight, const Consumer& consumer) const;
-  Decision DecideLinear(const Weight& weight, int64_t rows) const;
+  Decision Forced(const Weight& weight, const Consumer& consumer) const;
+  Decision DecideLinear(const Weight& weight, const Consumer& consumer) const;
   Decision DecideConvolution(const Weight& weight, int64_t groups) const;
   double ZerosFor(Batch batch) const;
-  Kernel Sparse() const { return skips_zeros_ ? Kernel::kSkipping : Kernel::kSparse; }
+  Decision Sparse(const Consumer& consumer, std::string reason) const;
 
   Mode mode_ = kAuto;
-  bool skips_zeros_ = false;
+  Skip skip_ = kSkipWhereCut;
   std::string account_;
   std::map<std::string, double> profile_;  // names of runtime/calibrate.py
 };

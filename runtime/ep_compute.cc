@@ -22,11 +22,11 @@ const char* NameOf(Kernel kernel) {
   return "";
 }
 
-std::unique_ptr<Compute> MakeCompute(const Graph& graph, const Match& match, Kernel kernel) {
+std::unique_ptr<Compute> MakeCompute(const Graph& graph, const Match& match, const Decision& decision) {
   if (match.kind == Match::kGather) return MakePackedGather(graph, match);
   if (match.kind == Match::kConvolution) return MakeSparseConvolution(graph, match);
-  if (kernel == Kernel::kShared) return MakeSharedLinear(graph, match);
-  return MakeSparseLinear(graph, match, kernel == Kernel::kSkipping);
+  if (decision.kernel == Kernel::kShared) return MakeSharedLinear(graph, match);
+  return MakeSparseLinear(graph, match, decision.kernel == Kernel::kSkipping ? decision.skip_from : 2);
 }
 
 }  // namespace osq

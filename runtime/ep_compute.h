@@ -24,14 +24,20 @@ class Compute {
 enum class Kernel {
   kStock,     // onnxruntime, dense
   kSparse,    // the weight's zeros are skipped
-  kSkipping,  // those of the input, too, where it has few rows
+  kSkipping,  // those of the input, too, where it has few rows and many zeros
   kShared,    // indices stay packed, and are looked up in registers
   kRows,      // only the rows that are asked for are decoded
 };
 const char* NameOf(Kernel kernel);  // "" for onnxruntime's
 
+struct Decision {
+  Kernel kernel;
+  std::string reason;    // in words
+  double skip_from = 0;  // kSkipping: the share of zeros in an input from which on they are skipped
+};
+
 // Packs the weight of a match for a kernel that fits it. Throws where the weight is corrupt.
-std::unique_ptr<Compute> MakeCompute(const Graph& graph, const Match& match, Kernel kernel);
+std::unique_ptr<Compute> MakeCompute(const Graph& graph, const Match& match, const Decision& decision);
 
 }  // namespace osq
 

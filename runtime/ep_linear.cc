@@ -14,6 +14,12 @@ namespace {
 
 constexpr size_t kFew = 3;  // rows of x up to which they are taken one by one
 
+// Rows of a matrix with leading dimensions.
+size_t RowsOf(const std::vector<int64_t>& shape) {
+  return std::accumulate(shape.begin(), shape.end() - 1, size_t{1},
+                         [](size_t n, int64_t d) { return n * static_cast<size_t>(d); });
+}
+
 // x [..., columns] times the transposed matrix.
 class LinearCompute : public Compute {
  public:
@@ -26,8 +32,7 @@ class LinearCompute : public Compute {
     if (shape.empty() || shape.back() != static_cast<int64_t>(columns())) {
       throw std::runtime_error("the input's last dimension is not " + std::to_string(columns()));
     }
-    const auto batch = std::accumulate(shape.begin(), shape.end() - 1, size_t{1},
-                                       [](size_t n, int64_t d) { return n * static_cast<size_t>(d); });
+    const size_t batch = RowsOf(shape);
     shape.back() = static_cast<int64_t>(rows());
     float* const y = run.Output<float>(shape);
     Multiply(run.Input<float>(), batch, y, run.Threads());
@@ -47,32 +52,55 @@ class LinearCompute : public Compute {
 
 class SparseLinearCompute : public LinearCompute {
  public:
-  SparseLinearCompute(const Graph& graph, const Match& match, bool skips_zeros)
-      : LinearCompute(graph, match) {
+  SparseLinearCompute(const Graph& graph, const Match& match, double skip_from)
+      : LinearCompute(graph, match), skip_from_(skip_from) {
     const Weight weight = OpenedWeight(graph, *match.decode);
     const auto first = static_cast<size_t>(weight.shape()[0]),
                second = static_cast<size_t>(weight.shape()[1]);
     const std::vector<float> dense = DecodeFloats(weight);
     const DenseMatrix matrix = match.transposed ? DenseMatrix{dense.data(), first, second, second, 1}
                                                 : DenseMatrix{dense.data(), second, first, 1, second};
-    if (!skips_zeros && PackNm(matrix, &nm_)) return;
-    few_ = PackRows(matrix, {skips_zeros ? Use::kVectorZeros : Use::kVector, 1});
-    many_ = PackRows(matrix, {Use::kPanel, 1});
+    rows_ = matrix.rows;
+    columns_ = matrix.columns;
+    if (skip_from_ > 1 && PackNm(matrix, &nm_)) return;
+    const std::vector<int64_t> shape = graph.KnownShape(match.input);
+    const bool known =
+        !shape.empty() && std::all_of(shape.begin(), shape.end() - 1, [](int64_t d) { return d >= 0; });
+    const size_t batch = known ? RowsOf(shape) : 0;
+    if (!known || batch > kFew) many_ = PackRows(matrix, {Use::kPanel, 1});
+    if (known && batch > kFew) return;
+    if (skip_from_ > 0) few_ = PackRows(matrix, {Use::kVector, 1});
+    if (skip_from_ <= 1) zeros_ = PackRows(matrix, {Use::kVectorZeros, 1});
   }
 
  protected:
-  size_t rows() const override { return is_nm() ? nm_.rows : many_.rows; }
-  size_t columns() const override { return is_nm() ? nm_.columns : many_.columns; }
+  size_t rows() const override { return rows_; }
+  size_t columns() const override { return columns_; }
   void Multiply(const float* x, size_t batch, float* y, const Parallel& parallel) const override {
-    if (is_nm()) return NmLinear(nm_, x, batch, epilogue(), y, parallel);
-    SparseLinear(batch <= kFew ? few_ : many_, x, batch, epilogue(), y, parallel);
+    if (nm_.rows > 0) return NmLinear(nm_, x, batch, epilogue(), y, parallel);
+    if (many_.rows > 0 && (batch > kFew || few_.rows + zeros_.rows == 0)) {
+      return SparseLinear(many_, x, batch, epilogue(), y, parallel);
+    }
+    for (size_t row = 0; row < batch;
+         row += kFew) {  // more than kFew only where the graph's shapes are wrong
+      const size_t rows = std::min(kFew, batch - row);
+      const SparseRows& packed = Skips(x + row * columns_, rows * columns_) ? zeros_ : few_;
+      SparseLinear(packed, x + row * columns_, rows, epilogue(), y + row * rows_, parallel);
+    }
   }
 
  private:
-  bool is_nm() const { return nm_.rows > 0; }
+  bool Skips(const float* x, size_t count) const {
+    if (skip_from_ <= 0 || skip_from_ > 1) return skip_from_ <= 0;
+    const auto zeros = static_cast<double>(std::count(x, x + count, 0.0f));
+    return zeros >= skip_from_ * static_cast<double>(count);
+  }
 
-  NmRows nm_;              // for any number of rows of x, where the weight is N:M
-  SparseRows few_, many_;  // else for some rows of x
+  double skip_from_;
+  size_t rows_ = 0, columns_ = 0;
+  NmRows nm_;  // for any number of rows of x, where the weight is N:M and no zeros are skipped
+  SparseRows few_, zeros_,
+      many_;  // else for some rows of x, for some with many zeros, for more; those that may be met
 };
 
 // The scale of each row or column of a matrix [first, second] as it lies; null where there is none.
@@ -124,8 +152,8 @@ class SharedLinearCompute : public LinearCompute {
 
 }  // namespace
 
-std::unique_ptr<Compute> MakeSparseLinear(const Graph& graph, const Match& match, bool skips_zeros) {
-  return std::make_unique<SparseLinearCompute>(graph, match, skips_zeros);
+std::unique_ptr<Compute> MakeSparseLinear(const Graph& graph, const Match& match, double skip_from) {
+  return std::make_unique<SparseLinearCompute>(graph, match, skip_from);
 }
 
 std::unique_ptr<Compute> MakeSharedLinear(const Graph& graph, const Match& match) {

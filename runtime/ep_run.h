@@ -50,7 +50,8 @@ Weight OpenedWeight(const Graph& graph, const GraphNode& decode);
 std::vector<float> DecodeFloats(const Weight& weight);
 Epilogue EpilogueOf(const Graph& graph, const Match& match);
 
-std::unique_ptr<Compute> MakeSparseLinear(const Graph& graph, const Match& match, bool skips_zeros);
+// `skip_from`: the share of zeros in an input of few rows from which on they are skipped; above 1: never.
+std::unique_ptr<Compute> MakeSparseLinear(const Graph& graph, const Match& match, double skip_from);
 std::unique_ptr<Compute> MakeSharedLinear(const Graph& graph, const Match& match);
 std::unique_ptr<Compute> MakeSparseConvolution(const Graph& graph, const Match& match);
 std::unique_ptr<Compute> MakePackedGather(const Graph& graph, const Match& match);

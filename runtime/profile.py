@@ -9,6 +9,7 @@ how many bits products with shared weights are:
 | vector, few, many | MatMul and Gemm with up to 3 rows of input, up to 47, more |
 | pointwise, spatial | Conv with kernels of one position, of several |
 | shared_vector, shared_few | MatMul and Gemm with shared weights and up to 4 rows of input, up to 8 |
+| skipping | inputs of sparse products of up to 3 rows: from this share of zeros on they are skipped, too |
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from onnxsqueeze.runtime import native
 
 SPARSE = ("vector", "few", "many", "pointwise", "spatial")
 SHARED = ("shared_vector", "shared_few")
-VERSION = 1  # of the kernels: another one makes older measurements void
+SKIPPING = "skipping"
+NAMES = (*SPARSE, *SHARED, SKIPPING)
+VERSION = 2  # of the kernels: another one makes older measurements void
 
 
 def cache_folder() -> Path:
@@ -77,4 +80,4 @@ def _is_profile(text: str) -> bool:
         numbers = {name: float(number) for name, number in (item.split("=") for item in text.split(","))}
     except ValueError:
         return False
-    return set(numbers) == {*SPARSE, *SHARED}
+    return set(numbers) == {*NAMES}

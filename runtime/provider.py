@@ -71,7 +71,7 @@ def session_options(
     sess_options: Any = None,
     *,
     kernel: str = "auto",
-    skip_zeros: bool = False,
+    skip_zeros: bool | None = None,
     profile: str | None = None,
     account: str | os.PathLike[str] | None = None,
 ) -> Any:
@@ -80,8 +80,8 @@ def session_options(
     Args:
         sess_options: ``onnxruntime.SessionOptions`` to add the provider to; None for new ones.
         kernel: "auto" takes what runs faster on this machine, "always" all that there is a kernel for, "never" none.
-        skip_zeros: sparse products with up to 3 rows of input skip the input's zeros, too: faster behind Relu where
-            most of its outputs are zero, slower elsewhere.
+        skip_zeros: whether sparse products with up to 3 rows of input skip the input's zeros, too. That is faster only
+            where most are zero; None for behind ThresholdedRelu (see the pass fatrelu), when there are enough.
         profile: what "auto" goes by (see ``onnxsqueeze.runtime.profile``); None for what
             ``onnxsqueeze.bench.calibrate`` has measured on this machine, or else a careful guess; "" for that guess.
         account: file to which a line of JSON is added for each packed weight: which kernel runs it, or why none does.
@@ -100,7 +100,7 @@ def session_options(
     options.add_provider_for_devices(devices[:1], {})
     chosen = {
         "kernel": kernel,
-        "skip_zeros": str(int(skip_zeros)),
+        "skip_zeros": "auto" if skip_zeros is None else str(int(skip_zeros)),
         "profile": read_profile() if profile is None else profile,
     }
     if account is not None:

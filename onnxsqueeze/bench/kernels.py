@@ -7,6 +7,7 @@ of zeros or widths of indices. The provider then takes over what was faster by a
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx
 
+INPUT_ZEROS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+SKIPPING_MARGIN = 1.05  # of one of our kernels over another
 MARGIN = 1.15  # speed-up that counts as faster: layers differ in shape, and measurements in noise
 CONV_MARGIN = 1.35  # next to convolutions of onnxruntime's own, whose layout is another
 NEVER = 1.01  # a share of zeros that no weight has
@@ -54,10 +57,10 @@ def calibrate(progress: Progress | None = None) -> str:
     Raises:
         RuntimeUnavailable: onnxruntime takes no plugin providers.
     """
-    from onnxsqueeze.runtime.profile import write_profile
+    from onnxsqueeze.runtime.profile import SKIPPING, write_profile
 
     progress = progress or Silent()
-    progress.start("calibrate", len(SPARSE) + len(SHARED))
+    progress.start("calibrate", len(SPARSE) + len(SHARED) + 1)
     numbers: dict[str, float] = {}
     for case in SPARSE:
         margin = MARGIN if len(case.weight) == 2 else CONV_MARGIN
@@ -66,6 +69,9 @@ def calibrate(progress: Progress | None = None) -> str:
     for case in SHARED:
         numbers[case.name] = max((bits for bits in BITS if speedup(case, bits=bits) >= MARGIN), default=0)
         progress.advance(case.name)
+    skipping = [(zeros, skipping_speedup(SPARSE[0], zeros)) for zeros in INPUT_ZEROS]
+    numbers[SKIPPING] = threshold(skipping, SKIPPING_MARGIN)
+    progress.advance(SKIPPING)
     progress.finish()
     return write_profile(numbers)
 
@@ -81,6 +87,25 @@ def threshold(measured: list[tuple[float, float]], margin: float = MARGIN) -> fl
     return round(reached, 3)
 
 
+def skipping_speedup(case: Case, zeros: float) -> float:
+    """How many times faster a sparse layer runs when it skips the zeros of its input, of which this share is zero."""
+    import numpy as np
+    import onnxruntime
+
+    from onnxsqueeze.runtime import session_options
+
+    packed = _models(case, 0.9, 0)[1]
+    sessions = [
+        onnxruntime.InferenceSession(
+            packed, session_options(_options(), kernel="always", skip_zeros=skips), enable_fallback=0
+        )
+        for skips in (False, True)
+    ]
+    rng = np.random.default_rng(1)
+    value = rng.standard_normal(case.input).astype(np.float32) * (rng.random(case.input) >= zeros)
+    return _ratio(sessions, {"x": value.astype(np.float32)})
+
+
 def speedup(case: Case, zeros: float = 0.0, bits: int = 0) -> float:
     """How many times faster the provider runs the layer than stock onnxruntime."""
     import numpy as np
@@ -89,14 +114,23 @@ def speedup(case: Case, zeros: float = 0.0, bits: int = 0) -> float:
     from onnxsqueeze.runtime import session_options
 
     dense, packed = _models(case, zeros, bits)
-    options = [onnxruntime.SessionOptions() for _ in range(2)]
-    for each in options:
-        each.intra_op_num_threads, each.log_severity_level = 1, 4
     sessions = (
-        onnxruntime.InferenceSession(dense, options[0], providers=["CPUExecutionProvider"]),
-        onnxruntime.InferenceSession(packed, session_options(options[1], kernel="always"), enable_fallback=0),
+        onnxruntime.InferenceSession(dense, _options(), providers=["CPUExecutionProvider"]),
+        onnxruntime.InferenceSession(packed, session_options(_options(), kernel="always"), enable_fallback=0),
     )
-    feed = {"x": np.random.default_rng(1).standard_normal(case.input).astype(np.float32)}
+    return _ratio(sessions, {"x": np.random.default_rng(1).standard_normal(case.input).astype(np.float32)})
+
+
+def _options() -> Any:
+    import onnxruntime
+
+    made = onnxruntime.SessionOptions()
+    made.intra_op_num_threads, made.log_severity_level = 1, 4
+    return made
+
+
+def _ratio(sessions: Sequence[Any], feed: dict[str, Any]) -> float:
+    """Least time of the first session over that of the second, by turns."""
     best = [float("inf"), float("inf")]
     for _ in range(ROUNDS):
         for place, session in enumerate(sessions):

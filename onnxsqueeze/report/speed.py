@@ -35,10 +35,16 @@ def show(found: Bench, console: Console) -> None:
     if found.layers:
         ordered = sorted(found.layers, key=lambda layer: (not layer.kernel, layer.weight))
         rows = [
-            (layer.weight, layer.op_type, layer.kernel or "dense", layer.reason, _seconds(layer.seconds))
+            (
+                *(layer.weight, layer.op_type, layer.kernel or "dense", layer.reason, _seconds(layer.seconds)),
+                *(_share(layer.input_zeros), _seconds(layer.skipping_seconds)),
+            )
             for layer in ordered
         ]
-        console.print(table("Packed weights", ["weight", "feeds", "kernel", "because", "a run takes"], rows, left=4))
+        names = ["weight", "feeds", "kernel", "because", "a run takes", "zeros in input", "skipping them"]
+        if not any(row[-1] for row in rows):
+            names, rows = names[:-2], [row[:-2] for row in rows]
+        console.print(table("Packed weights", names, rows, left=4))
     console.print(_sentence(found), soft_wrap=True)
 
 
@@ -58,6 +64,10 @@ def _row(found: Bench, way: Way) -> tuple[str, ...]:
 
 def _seconds(value: float | None) -> str:
     return "" if value is None else metric(value, "s")
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"
 
 
 def _sentence(found: Bench) -> str:

@@ -43,6 +43,8 @@ def test_what_became_of_each_weight_is_said(model: Path) -> None:
     told = {layer.weight: layer for layer in bench(model, seconds=0.1).layers}
     assert (told["few"].kernel, told["few"].op_type) == ("sparse", "MatMul")
     assert "95" in told["few"].reason and (told["few"].seconds or 0) > 0
+    assert told["few"].input_zeros == 0 and (told["few"].skipping_seconds or 0) > 0
+    assert told["many"].input_zeros is told["many"].skipping_seconds is None
     assert told["many"].kernel == "" and "dense is faster" in told["many"].reason
     assert all(layer.kernel for layer in bench(model, seconds=0.1, kernel="always").layers if layer.op_type == "MatMul")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxsqueeze.bench.kernels import MARGIN, NEVER, SPARSE, speedup, threshold
+from onnxsqueeze.bench.kernels import MARGIN, NEVER, SPARSE, skipping_speedup, speedup, threshold
 from onnxsqueeze.runtime import profile
 
 
@@ -24,3 +24,4 @@ def test_every_number_of_a_profile_is_measured() -> None:
 def test_a_layer_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONNXSQUEEZE_CACHE", str(tmp_path))
     assert 0.1 < speedup(SPARSE[1], zeros=0.95) < 100
+    assert 0.01 < skipping_speedup(SPARSE[0], zeros=0.95) < 100

@@ -92,5 +92,5 @@ def test_other_types_and_old_opsets() -> None:
 
 @pytest.mark.parametrize("options", [{"threshold": 1.0, "sparsity": 0.5}, {"where": "nodes"}, {"threshold": -1.0}])
 def test_refusals(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="threshold|where"):
+    with pytest.raises(ValueError, match=r"threshold|where"):
         Fatrelu(**options)

@@ -12,7 +12,7 @@ from test_provider import batches, native, options
 from onnxsqueeze.runtime import profile
 from onnxsqueeze.runtime.provider import NAME, session_options
 
-NUMBERS = dict.fromkeys(profile.SPARSE, 0.6) | dict.fromkeys(profile.SHARED, 4)
+NUMBERS = dict.fromkeys(profile.SPARSE, 0.6) | dict.fromkeys(profile.SHARED, 4) | {profile.SKIPPING: 0.8}
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +55,25 @@ def test_the_provider_refuses_what_is_none(text: str) -> None:
     wrong.add_session_config_entry(f"ep.{NAME.lower()}.profile", text)
     with pytest.raises(Exception, match="profile has a bad entry"):
         onnxruntime.InferenceSession(model, wrong, enable_fallback=0)
+
+
+@pytest.mark.parametrize("rows", ["1", "n"])
+@pytest.mark.parametrize("move", ["Identity(r)", "Flatten(r)"])
+def test_zeros_behind_a_threshold_are_skipped(rows: str, move: str, tmp_path: Path) -> None:
+    text = f"""(float[{rows},150] x) => (float[{rows},100] y) {{
+        r = ThresholdedRelu <alpha=0.5> (x)  h = {move}  y = MatMul(h, w) }}"""
+    model, account = packed(build(text, w=sparse(150, 100))), tmp_path / "account.jsonl"
+    for zeros, skip, kernel in ((0.8, None, "sparse, skipping zeros"), (0.8, False, "sparse"), (1.01, None, "sparse")):
+        account.write_text("")
+        own = ",".join(f"{name}={number}" for name, number in (NUMBERS | {profile.SKIPPING: zeros}).items())
+        made = session_options(options(), skip_zeros=skip, profile=own, account=account)
+        session = onnxruntime.InferenceSession(model, made, enable_fallback=0)
+        assert f'"kernel": "{kernel}"' in account.read_text()
+        dense = onnxruntime.InferenceSession(model, options(), providers=["CPUExecutionProvider"])
+        for scale in (0.1, 0.4, 3):  # all zero, most, few
+            for feed in batches(150, *([1] if rows == "1" else [1, 3, 20])):
+                feed["x"] *= scale
+                assert abs(session.run(None, feed)[0] - dense.run(None, feed)[0]).max() < 1e-5
 
 
 def test_zeros_of_the_input_are_skipped(tmp_path: Path) -> None:
