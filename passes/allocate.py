@@ -37,7 +37,7 @@ class Allocate:
             raise ValueError("loss and size ask for different things; give one of them")
 
     def __call__(self, model: Model, context: Context) -> int:
-        weights = packable(model, self.minimum, context)
+        weights = packable(model, self.minimum, context, bool(context.calibration))
         if not weights:
             return 0
         loss = None if self.size is not None else LOSS if self.loss is None else self.loss

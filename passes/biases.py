@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,13 +34,16 @@ class Place:
 class Biases:
     """Biases that only one node uses, of weights that only it uses."""
 
-    def __init__(self, model: Model, readings: Mapping[str, Sequence[Reading]]) -> None:
+    def __init__(self, model: Model, readings: Mapping[str, Sequence[Reading]], taken: Collection[str] = ()) -> None:
+        """``taken``: constants that are not to be used, because they change themselves."""
         self._model, wiring = model, edges(model.proto)
         names = {(item.scope.index, item.local): name for name, item in find(model.proto, wiring).items()}
         self._places = {
             name: place
             for name, listed in readings.items()
-            if len(listed) == 1 and (place := _place(wiring, names, listed[0])) is not None
+            if len(listed) == 1
+            and (place := _place(wiring, names, listed[0])) is not None
+            and place.tensor not in taken
         }
         self._originals = {place.tensor: self._values(place.tensor) for place in self._places.values()}
         self._shifts: dict[str, Array] = {}

@@ -45,11 +45,18 @@ def error_bounds(sizes: Sequence[int], error: float, tightest: float = 0.0) -> l
     return [float(np.clip(error * np.sqrt(size / total), tightest, LOOSEST)) for size in sizes]
 
 
-def packable(model: Model, minimum: int, context: Context) -> list[Weight]:
-    """The weights that a lossy pass may touch; what is left out for a reason the user should know is noted."""
+LONG = 1024  # elements of a vector, from which on it is worth looking at
+
+
+def packable(model: Model, minimum: int, context: Context, vectors: bool = False) -> list[Weight]:
+    """The weights that a lossy pass may touch; what is left out for a reason the user should know is noted.
+
+    ``vectors``: long biases and the like, too, for a pass that measures what their change does.
+    """
     chosen = []
     for weight in model.weights(minimum):
-        if weight.role == "other" and (len(weight.shape) < 2 or weight.size < 4096):
+        small = weight.size < LONG if vectors else len(weight.shape) < 2 or weight.size < 4096
+        if weight.role == "other" and small:
             continue  # biases, normalisation parameters and small tables
         if reason := unfit(largest(weight.values())):
             context.notes(f"'{weight.name}' {reason}: left as it is")

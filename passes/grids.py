@@ -60,7 +60,7 @@ class Grids:
         self.now: dict[str, Choice | None] = {w.name: None for w in weights}
         self._in_order = False
         self._readings = readings(model, set(self._originals)) if feeds else {}
-        self._biases = Biases(model, self._readings)
+        self._biases = Biases(model, self._readings, set(self._originals))
         if feeds:
             model.save(folder / "original.onnx", durable=False)
             self._store_inputs()

@@ -13,10 +13,15 @@ from small_graphs import build, gaussian
 import onnxsqueeze
 from onnxsqueeze.budget import Budget
 from onnxsqueeze.calibration.moments import Moments
+from onnxsqueeze.calibration.samples import drawn
+from onnxsqueeze.calibration.trial import Trial
 from onnxsqueeze.errors import PipelineError, SqueezeError
 from onnxsqueeze.model import Model
 from onnxsqueeze.passes import rate_distortion
+from onnxsqueeze.passes.grids import Grids
 from onnxsqueeze.passes.quantizer import Inputs, Quantizer
+from onnxsqueeze.passes.rate_distortion import Choice
+from onnxsqueeze.pipeline import Context
 
 Array = np.ndarray[Any, Any]
 
@@ -134,3 +139,60 @@ def test_a_budget_is_one_thing_and_chooses_the_passes() -> None:
         Budget(max_loss=0.1, target_size=100)
     with pytest.raises(PipelineError, match="a budget chooses the passes"):
         onnxsqueeze.compress(classifier(), passes="share", budget=Budget(max_loss=0.1))
+
+
+def deep() -> onnx.ModelProto:
+    """Four layers with biases behind them, where errors of the first ones add up."""
+    text = "(float[n,96] x) => (float[n,12] y) {"
+    tensors, before = {}, "x"
+    for i in range(4):
+        tensors |= {
+            f"w{i}": gaussian(96, 12 if i == 3 else 96, seed=i),
+            f"b{i}": gaussian(12 if i == 3 else 96, seed=i),
+        }
+        last = "y" if i == 3 else f"a{i}"
+        text += f" m{i} = MatMul({before}, w{i}) {last} = Add(m{i}, b{i})"
+        text += f" r{i} = Relu(a{i})" if i < 3 else " }"
+        before = f"r{i}"
+    return build(text, **tensors)
+
+
+def grids(model: Model, samples: list[dict[str, Array]], folder: Any) -> Grids:
+    weights = [w for w in model.weights(256) if w.name.startswith("w")]
+    return Grids(model, weights, samples, Context(jobs=2), folder)
+
+
+def test_fitting_in_order_makes_up_for_what_came_before(tmp_path: Any) -> None:
+    model, samples = Model.load(deep()), feeds(16)
+    unseen = Trial(model, feeds(32, seed=5), 2)
+    ours = grids(model, samples, tmp_path)
+    for fineness in (0.5, 1.0):
+        choices = {f"w{i}": Choice(fineness, False) for i in range(4)}
+        ours.apply(choices)
+        plain = unseen.loss(model).value
+        ours.refit(choices)
+        assert unseen.loss(model).value < 0.8 * plain
+
+
+def test_grids_come_back_bit_for_bit(tmp_path: Any) -> None:
+    model = Model.load(deep())
+    before = model.proto.SerializeToString()
+    ours = grids(model, feeds(16), tmp_path)
+    choices = {f"w{i}": Choice(0.7, False) for i in range(4)}
+    ours.refit(choices)
+    fitted, state = model.proto.SerializeToString(), ours.state()
+    ours.apply(choices)
+    assert model.proto.SerializeToString() != fitted
+    ours.put(state)
+    assert model.proto.SerializeToString() == fitted
+    ours.refit(choices)
+    assert model.proto.SerializeToString() == fitted, "the same again"
+    ours.restore()
+    assert model.proto.SerializeToString() == before
+
+
+def test_samples_that_alternate_are_mixed() -> None:
+    for every in (2, 3, 4):
+        places = drawn(64, every)
+        assert len(set(places)) == 64 // every
+        assert {p % 2 for p in places} == {0, 1}
