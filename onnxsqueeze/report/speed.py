@@ -34,7 +34,7 @@ def show(found: Bench, console: Console) -> None:
     console.print(table(f"{found.source}", columns, [_row(found, way) for way in found.ways]))
     if found.layers:
         ordered = sorted(found.layers, key=lambda layer: (not layer.kernel, layer.weight))
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (
                 *(layer.weight, layer.op_type, layer.kernel or "dense", layer.reason, _seconds(layer.seconds)),
                 *(_share(layer.input_zeros), _seconds(layer.skipping_seconds)),
