@@ -127,6 +127,10 @@ def _reshape(inputs: Sequence[Value | None], attributes: dict[str, Any]) -> Cont
     return _of(inputs, 0).reshape(_ints(inputs, attributes, "shape", 1) or [])
 
 
+def _transpose(inputs: Sequence[Value | None], attributes: dict[str, Any]) -> Contents:
+    return np.transpose(_of(inputs, 0), attributes.get("perm"))
+
+
 def _filled(inputs: Sequence[Value | None], attributes: dict[str, Any]) -> Contents:
     shape = [_int(size) for size in _of(inputs, 0)]
     if int(np.prod(shape)) > LIMIT:
@@ -194,6 +198,13 @@ def _numbers(rule: Callable[[int, int], int]) -> Callable[[Size, Size], Size]:
     return lambda one, other: Size(int(rule(_int(one), _int(other))))
 
 
+def _remainder(one: Size | float, other: Size | float) -> Size:
+    divisor = _int(other)
+    if isinstance(one, Size) and not one.known and divisor > 0:
+        return unknown(f"({one}%{divisor})")
+    return Size(_int(one) % divisor)
+
+
 def _where(inputs: Sequence[Value | None], attributes: dict[str, Any]) -> Contents:
     condition, one, other = np.broadcast_arrays(*(_of(inputs, i) for i in range(3)))
     chosen = [b if _int(a) else c for a, b, c in zip(condition.flat, one.flat, other.flat, strict=True)]
@@ -234,6 +245,7 @@ RULES: dict[str, Rule] = {
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
     "Reshape": _reshape,
+    "Transpose": _transpose,
     "ConstantOfShape": _filled,
     "Range": _range,
     "ReduceProd": _product_of,
@@ -242,7 +254,7 @@ RULES: dict[str, Rule] = {
     "Mul": _arithmetic(operator.mul, operator.mul),
     "Pow": _pairwise(lambda one, other: _float(one) ** _float(other)),
     "Div": _pairwise(_divided),
-    "Mod": _pairwise(_numbers(lambda one, other: one % other)),
+    "Mod": _pairwise(_remainder),
     "Min": _pairwise(_numbers(min)),
     "Max": _pairwise(_numbers(max)),
     "Less": _pairwise(_numbers(lambda one, other: one < other)),

@@ -220,7 +220,7 @@ def _slice(repair: Repair, step: Step, inputs: Sequence[Value | None]) -> None:
     wrong = False
     for place, axis in enumerate(axes or ()):
         labels, chosen = before.axes[axis].labels, ranges[place]
-        if labels is None or chosen is None:
+        if labels is None or chosen is None or abs(chosen.step) != 1:  # with larger steps, all positions stay
             starts.append(_element(_op(repair, step, inputs), "starts", 1, place))
             ends.append(_element(_op(repair, step, inputs), "ends", 2, place))
             continue

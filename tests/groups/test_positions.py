@@ -72,6 +72,17 @@ def test_distribution_over_bins_that_are_averaged_by_a_convolution() -> None:
     assert check(model, 0, 0.5) == 8
 
 
+def test_slices_with_steps_over_positions_that_a_constant_is_added_to() -> None:
+    """Patches are merged: every other position, of axes that a constant ties to numbers of its own."""
+    m = _maker()
+    y = m.add("Transpose", m.add("Conv", "x", m.weight(16, 3, 1, 1)), perm=[0, 2, 3, 1])
+    y = m.add("Add", m.weight(6, 6, 1), y)
+    half = m.add("Slice", y, m.ints(0), m.ints(2**62), m.ints(1), m.ints(2))
+    other = m.add("Slice", y, m.ints(-1), m.ints(-(2**62)), m.ints(1), m.ints(-2))
+    y = m.add("MatMul", m.add("Concat", half, other, axis=3), m.weight(32, 5))
+    assert check(_finished(m, [2, 3, 6, 6], y, 4), 0, 0.5) == 8
+
+
 def test_resized_channels_stay() -> None:
     m = _maker()
     y = m.add("Conv", "x", m.weight(8, 3, 1, 1))
@@ -80,6 +91,22 @@ def test_resized_channels_stay() -> None:
     view = Model.load(_finished(m, [2, 3, 6, 6], y, 2))
     assert coverage(analyse(view)).removable == 0
     assert "resizes the channels" in str(analyse(view)[0].blocked) + str(analyse(view)[1].blocked)
+
+
+@pytest.mark.parametrize("picture", [[7, 7], ["height", "width"]])
+def test_padding_computed_from_the_picture_leaves_channels_alone(picture: list[Any]) -> None:
+    """As exported: the padding is put together in another order, and turned round."""
+    m = _maker()
+    y = m.add("Transpose", m.add("Conv", "x", m.weight(16, 3, 1, 1)), perm=[0, 2, 3, 1])
+    side = m.add("Mod", m.add("Gather", m.add("Shape", y), m.ints(1), axis=0), m.ints(2))
+    pairs = m.add("Reshape", m.add("Concat", m.ints(0, 0, 0), side, m.ints(0, 0, 0, 0), axis=0), m.ints(-1, 2))
+    turned = m.add("Slice", pairs, m.ints(-1), m.ints(-(2**62)), m.ints(0), m.ints(-1))
+    pads = m.add("Reshape", m.add("Transpose", turned, perm=[1, 0]), m.ints(-1))
+    y = m.add("ReduceMean", m.add("MatMul", m.add("Pad", y, pads), m.weight(16, 5)), m.ints(1, 2), keepdims=0)
+    model = _finished(m, [2, 3, *picture], y, 2)
+    assert coverage(analyse(Model.load(model))).share == 1
+    if picture == [7, 7]:
+        assert check(model, 0, 0.5) == 8
 
 
 def test_channels_at_the_end_pass_a_reshape_of_unknown_sizes() -> None:

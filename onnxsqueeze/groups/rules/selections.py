@@ -151,12 +151,15 @@ def pad(op: Op) -> list[Value]:
     if value is None or value.axes is None:
         op.block_all(UNKNOWN)
         return [op.plain()]
-    pads = op.setting("pads", 1)
-    axes = [axis % value.ndim for axis in op.ints(3) or range(value.ndim)]
+    axes = [axis % value.ndim for axis in (range(value.ndim) if op.given(3) is None else op.ints(3) or ())]
+    if not axes:
+        op.block_all("is padded along axes that are not known")
+        return [op.plain()]
+    pads = _pads(op, 2 * len(axes))
     constant = op.attributes.get("mode", "constant") == "constant"
     result = list(value.axes)
     for i, axis in enumerate(axes):
-        before, after = (None, None) if pads is None else (pads[i], pads[i + len(axes)])
+        before, after = pads[i], pads[i + len(axes)]
         if before == after == 0:
             continue
         if constant and before is not None and after is not None:
@@ -165,6 +168,17 @@ def pad(op: Op) -> list[Value]:
             op.block(result[axis], "is padded in a way that cannot be followed")
             result[axis] = op.free(hint=str(axis))
     return [op.out(*result)]
+
+
+def _pads(op: Op, count: int) -> list[int | None]:
+    """How much is added at each place; None where that is not known, as along a picture of free size."""
+    if "pads" in op.attributes:
+        return list(op.attributes["pads"])
+    given = op.given(1)
+    held = None if given is None else given.contents
+    if held is None or held.size != count:
+        return [None] * count
+    return [size.factor if isinstance(size, Size) and size.known else None for size in held.flat]
 
 
 def _padded(op: Op, axis: Axis, before: int, after: int) -> Axis:
