@@ -24,7 +24,9 @@ def activations(units: Units, group: Group) -> Moments | None:
     tells mean and variance of its outputs, these are taken. A function of single values follows.
     """
     made = group.of("producer")
-    if len(made) != 1 or len(made[0].steps) != 1 or made[0].positions.shape[1] != 1:
+    if len(made) != 1 or len(made[0].steps) != 1:
+        return None
+    if any(member.positions.shape[1] != 1 for member in (*made, *group.of("parameter"))):
         return None
     step = units.groups.trace.steps[made[0].steps[0]]
     norm = units.norm_behind(made[0])

@@ -96,9 +96,16 @@ class Units:
         others = {(m.scope, m.tensor, m.axis) for m in group.members if m.role != "consumer"}
         consumers = group.of("consumer")
         return bool(consumers) and all(
-            (m.scope, m.tensor, m.axis) not in others and {step for step, _ in self._used(m)} == set(m.steps)
+            (m.scope, m.tensor, m.axis) not in others
+            and {step for step, _ in self._used(m)} == set(m.steps)
+            and not any(self._is_grouped_transposed(step) for step in m.steps)
             for m in consumers
         )
+
+    def _is_grouped_transposed(self, number: int) -> bool:
+        """Whether an axis of the weight is at once what is summed over, and what tells the groups' outputs apart."""
+        step = self.groups.trace.steps[number]
+        return step.node.op_type == "ConvTranspose" and step.attributes.get("group", 1) > 1
 
     def _used(self, member: Member) -> set[tuple[int, int]]:
         return self._uses.get(id(self.groups.trace.constants[member.scope, member.tensor]), set())
@@ -115,7 +122,9 @@ class Units:
             own: Any = 0 if bias is None else self.values(bias)[..., 0]
             taken |= set() if bias is None or bias.use is None else {bias.use}
             scale, shift = (np.ones((1, 1)), np.zeros((1, 1))) if norm is None else (norm.factor, norm.offset)
-            scaled += [rows * scale[..., None], np.broadcast_to(own * scale + shift, member.positions.shape)]
+            added = own * scale + shift  # of more positions than the rows, where groups share the rows
+            shape = np.broadcast_shapes(added.shape, member.positions.shape)
+            scaled += [rows * scale[..., None], np.broadcast_to(added, shape)]
         fixed = [norm.factor for norm in norms.values()]
         scaled += [norm.offset for norm in norms.values()]
         for member in group.of("parameter"):

@@ -217,3 +217,22 @@ def test_widened_models_come_back(name: str, method: str) -> None:
     assert changes == sum(widths(wide)) - sum(widths(original))
     for ours, theirs in zip(outputs(merged.proto), outputs(original), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", ["error=0", "ratio=0.5", "mode=1.0", "ratio=0.5 method=clusters"])
+@pytest.mark.parametrize("bias", ["gaussian", "equal"])
+def test_groups_of_a_transposed_convolution_are_told_apart(options: str, bias: str) -> None:
+    """Equal groups of inputs meet weights of their own: they are not merged."""
+    model = build(
+        "(float[1,3,6,6] x) => (float[a,b,c,d] y) { h = Conv(x, first)  r = Relu(h)"
+        "  t = ConvTranspose <group=4> (r, second, bias)  y = Conv(t, third) }",
+        first=np.tile(gaussian(8, 3, 1, 1), (4, 1, 1, 1)),
+        second=gaussian(32, 6, 2, 2),
+        bias=gaussian(24) if bias == "gaussian" else np.zeros(24, np.float32),
+        third=gaussian(5, 24, 1, 1),
+    )
+    changes, merged = run(f"merge{{{options}}}", model)
+    onnx.checker.check_model(merged.proto, full_check=True)
+    if options == "error=0":
+        assert changes == 0
+        np.testing.assert_array_equal(outputs(merged.proto)[0], outputs(model)[0])
