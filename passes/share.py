@@ -15,7 +15,7 @@ from onnxsqueeze.errors import PassError
 from onnxsqueeze.passes import clusters
 from onnxsqueeze.passes.bounds import channel_squares, choices, error_bounds, in_range, packable, relative_error
 from onnxsqueeze.passes.criteria import Surgery, measurable
-from onnxsqueeze.passes.keep import on_old_codebook
+from onnxsqueeze.passes.keep import move_in_steps, on_old_codebook
 from onnxsqueeze.passes.rounding import carried, relative_output_error
 from onnxsqueeze.runtime import native
 
@@ -69,7 +69,8 @@ class Share:
             weight, bound = job
             return self._share(weight, bound, entropy, context)
 
-        return sum(changed.values()) + sum(context.each("share", work, left, lambda job: job[0].name))
+        shared = sum(changed.values()) + sum(context.each("share", work, left, lambda job: job[0].name))
+        return shared + (move_in_steps(model, context.previous) if context.previous is not None else 0)
 
     def _needs_data(self, context: Context) -> bool:
         if self.feedback and not context.calibration:

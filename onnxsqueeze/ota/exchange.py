@@ -11,11 +11,14 @@ import numpy.typing as npt
 
 from onnxsqueeze.encode.indices import row_chunks
 from onnxsqueeze.encode.names import spec_of, split_kind
+from onnxsqueeze.encode.order import ordered, unordered
 from onnxsqueeze.errors import FormatError
 from onnxsqueeze.ota.forms import EMPTY, NO_SLOT, Form, Kind
 from onnxsqueeze.runtime import native
 
 Array = npt.NDArray[Any]
+
+FEWEST_STILL = 4  # low bits in which nothing differs, from which on they are left out
 
 NOTHING = Form(np.zeros(0, np.float32), EMPTY, EMPTY, EMPTY, 1, np.zeros(0, np.float32), np.zeros(0, np.uint8), EMPTY)
 
@@ -37,8 +40,26 @@ class Older:
 
 def plain(coder: Coder, values: Array | None, dtype: str, shape: tuple[int, ...], count: int, old: Older) -> Array:
     """A tensor of ``count`` elements as ONNX stores it, flat."""
-    before = _fitted(old.values, shape, dtype, count)
-    return coder.code(values, before, _width(shape, count))
+    before, width = _fitted(old.values, shape, dtype, count), _width(shape, count)
+    if before.dtype.kind != "f":
+        return coder.code(values, before, width)
+    given = None if values is None else ordered(values)
+    base = ordered(before)
+    shift = int(coder.code(None if given is None else _shift(given, base), np.zeros(1, np.uint8), 1)[0])
+    if shift == 0:
+        return coder.code(values, before, width)
+    if shift >= 8 * base.itemsize:
+        raise FormatError("the update is damaged: a tensor moves in steps that its type does not have")
+    found = coder.code(None if given is None else given >> shift, base >> shift, width)
+    kept = base & base.dtype.type((1 << shift) - 1)
+    return unordered(found << base.dtype.type(shift) | kept)
+
+
+def _shift(now: Array, old: Array) -> Array:
+    """The low bits in which no element differs, where they are many; else 0: uint8 [1]."""
+    differing = int(np.bitwise_or.reduce(now ^ old)) if now.size else 0
+    shift = (differing & -differing).bit_length() - 1 if differing else 0
+    return np.array([shift if shift >= FEWEST_STILL else 0], np.uint8)
 
 
 def packed(coder: Coder, form: Form | None, kind: Kind, old: Older) -> Form:

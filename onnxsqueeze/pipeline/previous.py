@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 
+LONGEST = 256  # entries of a codebook
+
+
 @dataclass(frozen=True)
 class Previous:
-    """The packed weights of the previous version, by name."""
+    """The weights of the previous version, by name: packed ones, and others, which may yet be shared."""
 
     weights: Mapping[str, Encoded]
+    others: Mapping[str, Weight]
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Previous:
@@ -44,23 +48,31 @@ class Previous:
         if not model.is_packed:
             raise ModelError(f"'{path}' holds no packed weights; give the compressed model that is installed")
         check_version(model)
-        return Previous(_packed(model))
+        return Previous(_packed(model), {weight.name: weight for weight in model.weights(1)})
 
     def values(self, weight: Weight) -> Array | None:
         """The old weight of the same name, shape and type, dense; None where there is none."""
-        encoded = self.weights.get(weight.name)
-        if encoded is None or tuple(encoded.attributes["shape"]) != weight.shape:
+        encoded, other = self.weights.get(weight.name), self.others.get(weight.name)
+        if encoded is not None and tuple(encoded.attributes["shape"]) == weight.shape:
+            values = decode(encoded)
+        elif encoded is None and other is not None and other.shape == weight.shape:
+            values = other.values()
+        else:
             return None
-        values = decode(encoded)
         return values if values.dtype == weight.dtype else None
 
     def indexed(self, weight: Weight) -> Indexed | None:
         """The old weight's codebook, without unused entries, its scale, and the index of each element."""
-        values = self.values(weight)
-        codebook = self.weights[weight.name].inputs.get("codebook") if values is not None else None
-        if values is None or codebook is None or not np.isfinite(codebook).all():
+        values, encoded = self.values(weight), self.weights.get(weight.name)
+        if values is None:
             return None
-        return from_sharing(values, Sharing(np.unique(codebook), _scale(self.weights[weight.name])))
+        if encoded is None:  # shared, maybe, though packing it did not pay
+            codebook: Array | None = np.unique(values).astype(np.float32)
+        else:
+            codebook = encoded.inputs.get("codebook")
+        if codebook is None or len(codebook) > LONGEST or not np.isfinite(codebook).all():
+            return None
+        return from_sharing(values, Sharing(np.unique(codebook), None if encoded is None else _scale(encoded)))
 
 
 def _packed(model: Model) -> dict[str, Encoded]:
