@@ -20,6 +20,16 @@ def element(name: str, *children: str | Markup, **attributes: object) -> Markup:
     return Markup(f"<{name}{written}>{''.join(map(escape, children))}</{name}>")
 
 
+def picture(kind: str, label: str, *shapes: str | Markup, **attributes: object) -> Markup:
+    """A chart: a drawing of a class, which is read out as ``label``."""
+    return element("svg", *shapes, class_=kind, role="img", aria_label=label, **attributes)
+
+
+def stretched(width: int, height: float) -> dict[str, str]:
+    """Attributes of a drawing in units of its own, which fills its place in both directions."""
+    return {"viewBox": f"0 0 {width} {number(height)}", "preserveAspectRatio": "none"}
+
+
 def at(share: float) -> str:
     """A fraction of the width as a coordinate."""
     return f"{100 * share:.2f}%"
@@ -76,16 +86,7 @@ def mirror(before: Sequence[int], after: Sequence[int], label: str, height: floa
         for counts, up, kind in ((before, True, "before"), (after, False, "after"))
         if counts
     ]
-    bins = max(len(before), len(after))
-    return element(
-        "svg",
-        *shapes,
-        class_="mirror",
-        viewBox=f"0 0 {bins} {number(2 * height)}",
-        preserveAspectRatio="none",
-        role="img",
-        aria_label=label,
-    )
+    return picture("mirror", label, *shapes, **stretched(max(len(before), len(after)), 2 * height))
 
 
 @dataclass(frozen=True)
@@ -114,17 +115,7 @@ def blocks(items: Sequence[Block], top: float, height: int, label: str, unit: st
         ]  # fmt: skip
         shapes.append(element("g", title, *pair))
         x += width
-    return element(
-        "svg",
-        *shapes,
-        class_="blocks",
-        viewBox=f"0 0 1000 {height}",
-        preserveAspectRatio="none",
-        height=height,
-        width="100%",
-        role="img",
-        aria_label=label,
-    )
+    return picture("blocks", label, *shapes, **stretched(1000, height), height=height, width="100%")
 
 
 @dataclass(frozen=True)
@@ -159,11 +150,8 @@ def scatter(
         f"{'M' if i == 0 else 'H'}{number(1000 * dot.x)}{' ' if i == 0 else 'V'}{number(height * (1 - dot.y))}"
         for i, dot in enumerate(steps_through)
     )
-    stairs = element(
-        "svg", element("path", d=path), viewBox=f"0 0 1000 {height}", preserveAspectRatio="none", overflow="visible"
-    )
-    return element("svg", *lines, stairs if path else "", *shapes, class_="scatter", width="100%", height=height,
-                   role="img", aria_label=label)  # fmt: skip
+    stairs = [element("svg", element("path", d=path), **stretched(1000, height), overflow="visible")] if path else []
+    return picture("scatter", label, *lines, *stairs, *shapes, width="100%", height=height)
 
 
 @dataclass(frozen=True)
