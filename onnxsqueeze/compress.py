@@ -209,9 +209,10 @@ def _saved(model: Any, folder: Path) -> Path:
 
 def _samples(calibration: Any, source: Path, pipeline: Sequence[Any], context: Context) -> Samples | None:
     """Calibration samples as given; where a pass needs some and there are none, inputs made from the signature."""
+    from onnxsqueeze.passes.adapt import Adapt
     from onnxsqueeze.passes.allocate import Allocate
     from onnxsqueeze.verify import given
 
-    if calibration is not None or not any(isinstance(step, Allocate) for step in pipeline):
+    if calibration is not None or not any(isinstance(step, Allocate | Adapt) for step in pipeline):
         return given.samples(calibration, source)
     return given.made(source, context.seed, RUN_UP_TO)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from onnxsqueeze.passes.adapt import Adapt
 from onnxsqueeze.passes.allocate import Allocate
 from onnxsqueeze.passes.channels import Channels
 from onnxsqueeze.passes.depthwise import Depthwise
@@ -23,6 +24,7 @@ PASSES: dict[str, type[Any]] = {
     "prune": Prune,
     "share": Share,
     "allocate": Allocate,
+    "adapt": Adapt,
     "huffman": Huffman,
 }
 

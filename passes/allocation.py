@@ -22,6 +22,7 @@ from onnxsqueeze.passes.stored import stored_nbytes
 
 if TYPE_CHECKING:
     from onnxsqueeze.model import Model, Weight
+    from onnxsqueeze.passes.resource import Prediction
     from onnxsqueeze.pipeline import Context
 
 Array = npt.NDArray[Any]
@@ -62,6 +63,7 @@ class Account:
     steering_loss: tuple[OutputLoss, ...]
     held_out_loss: tuple[OutputLoss, ...]
     chosen: tuple[Chosen, ...]
+    prediction: Prediction | None = None  # of the cost model, where that was the budget
 
 
 class Allocation:
@@ -69,7 +71,7 @@ class Allocation:
 
     def __init__(self, model: Model, weights: Sequence[Weight], budget: Budget, context: Context) -> None:
         self._model, self._weights, self._budget, self._context = model, list(weights), budget, context
-        self._feeds, self._judging = _parted(list(context.calibration or ()))
+        self._feeds, self._judging = parted(list(context.calibration or ()))
 
     def run(self) -> int:
         """Meets the budget; returns the number of weights changed."""
@@ -166,7 +168,7 @@ class Allocation:
         self._context.accounts(Account(*counts, loss(trial), loss(held), tuple(chosen)))
 
 
-def _parted(feeds: list[Any]) -> tuple[list[Any], list[Any]]:
+def parted(feeds: list[Any]) -> tuple[list[Any], list[Any]]:
     """Samples that weights are fitted to, and others that tell what it did; of fewer than three all serve both."""
     if len(feeds) < JUDGING:
         return feeds, feeds

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,14 +70,7 @@ class Channels:
         saliencies = {group.id: saliency for group, saliency in zip(wide, found, strict=True)}
         candidates = choice.candidates(groups, saliencies, self.multiple)
         kept = choice.chosen(candidates, self._counts(groups, candidates, context))
-        if data is None or self.compensate == "none":
-            return remove(groups, kept)
-        gone = Gone(groups, removed_units(groups, kept))
-        readings = [reading for number in kept for reading in data.readings[number]]
-        shifts = compensate(groups, gone, readings, data.moments, self.compensate != "mean")
-        count = remove(groups, kept)
-        move(model, shifts)
-        return count
+        return take_out(groups, kept, None if self.compensate == "none" else data, self.compensate != "mean")
 
     def _needs_data(self, context: Context) -> bool:
         needed = self.saliency in FROM_DATA or self.compensate in ("mean", "least-squares")
@@ -119,3 +113,15 @@ class Channels:
             if wanted is not None and reached < wanted:
                 raise PassError(f"at most {100 * reached:.0f} % of the {name} can be removed, not {100 * wanted:.0f} %")
         return counts
+
+
+def take_out(groups: Groups, kept: Mapping[int, Any], data: Data | None, matrix: bool = True) -> int:
+    """Removes all other units; with ``data`` what reads them makes up for them. Returns how many units went."""
+    if data is None:
+        return remove(groups, kept)
+    gone = Gone(groups, removed_units(groups, kept))
+    readings = [reading for number in kept for reading in data.readings[number]]
+    shifts = compensate(groups, gone, readings, data.moments, matrix)
+    count = remove(groups, kept)
+    move(groups.model, shifts)
+    return count

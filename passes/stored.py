@@ -18,14 +18,26 @@ if TYPE_CHECKING:
 
 def stored_nbytes(model: Model, context: Context) -> int:
     """Bytes of the file that the model would come to with Huffman coding; the model is left as it is."""
-    quiet = replace(context, progress=Silent(), notes=lambda text: None)
     with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder:
-        path = Path(folder) / "model.onnx"
-        model.save(path, durable=False)
-        copy = Model.load(path, Path(folder))
-        copy.notes.update(model.notes)
-        Huffman()(copy, quiet)
-        lower(copy, quiet)
-        stored = Path(folder) / "stored.onnx"
-        copy.save(stored, durable=False)
-        return sum(file.stat().st_size for file in Path(folder).glob("stored.onnx*"))
+        path = stored(model, context, Path(folder))
+        return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+
+
+def stored(model: Model, context: Context, folder: Path) -> Path:
+    """That file, in a folder."""
+    quiet = replace(context, progress=Silent(), notes=lambda text: None)
+    copy = copied(model, folder)
+    Huffman()(copy, quiet)
+    lower(copy, quiet)
+    path = folder / "stored.onnx"
+    copy.save(path, durable=False)
+    return path
+
+
+def copied(model: Model, folder: Path) -> Model:
+    """Another model of the same weights and notes; a folder takes one."""
+    path = folder / "model.onnx"
+    model.save(path, durable=False)
+    copy = Model.load(path, folder)
+    copy.notes.update(model.notes)
+    return copy

@@ -19,6 +19,8 @@ examples:
   onnxsqueeze zoo:ppocr-rec small.onnx --inputs lines.npz         a real model, checked on real inputs
   onnxsqueeze in.onnx out.onnx --calibration samples/ --max-loss 1%    the smallest that loses no more
   onnxsqueeze in.onnx out.onnx --calibration samples.npz --target-size 3MB
+  onnxsqueeze in.onnx out.onnx --calibration samples/ --target-latency 5ms --device mobile-soc
+  onnxsqueeze in.onnx out.onnx --calibration samples/ --max-loss 1% --work-dir work     goes on after a break
 
 other commands (each has --help):
 """
@@ -72,6 +74,16 @@ def _add_budget(made: argparse.ArgumentParser) -> None:
     asked.add_argument(
         "--target-ratio", type=float, metavar="R", help="closest file that is at least so many times smaller"
     )
+    asked.add_argument(
+        "--target-latency", type=_read(budget.seconds), metavar="T", help="at most so long a run on --device, e.g. 5ms"
+    )
+    asked.add_argument(
+        "--target-energy", type=_read(budget.joules), metavar="E", help="at most so much a run on --device, e.g. 2mJ"
+    )
+    asked.add_argument(
+        "--target-macs", type=_read(budget.macs), metavar="N", help="at most so many MACs a run, e.g. 50%% or 100M"
+    )
+    made.add_argument("--device", metavar="NAME|FILE", default="", help="whose costs the targets are about")
     made.add_argument(
         "--score",
         metavar="MODULE:FUNCTION",
@@ -93,22 +105,25 @@ def _read(convert: Callable[[str], Value]) -> Callable[[str], Value]:
 
 
 def _budget(options: argparse.Namespace) -> Any:
-    from onnxsqueeze.budget import Budget
+    from onnxsqueeze.budget import TARGETS, Budget
     from onnxsqueeze.errors import PipelineError
 
-    asked = options.max_loss, options.target_size, options.target_ratio
-    if any(value is not None for value in asked):
-        return Budget(*asked, options.score)
+    asked = {name: getattr(options, name) for name in TARGETS}
+    if any(value is not None for value in asked.values()):
+        return Budget(**asked, score=options.score, device=options.device)
     if options.score:
         raise PipelineError("--score measures what --max-loss bounds; give that too")
+    if options.device and not options.report:
+        raise PipelineError("--device is what --target-latency, --target-energy, --target-macs and --report are about")
     return None
 
 
 def _run(options: argparse.Namespace, line: str) -> None:
     from onnxsqueeze.compress import compress
+    from onnxsqueeze.cost.device import DEFAULT
     from onnxsqueeze.report.make import Wishes, report_result
 
-    wishes = Wishes(options.report)
+    wishes = Wishes(options.report, device=options.device or DEFAULT)
     wishes.check(options.input, options.output)
     with bars(options) as progress:
         result = compress(

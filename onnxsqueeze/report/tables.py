@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onnxsqueeze.report.facts import groups
-from onnxsqueeze.report.units import ratio, size
+from onnxsqueeze.report.units import metric, ratio, size
 
 if TYPE_CHECKING:
     from onnxsqueeze.compress import Result
@@ -103,6 +103,14 @@ def show_account(account: Account, console: Console) -> None:
         f"{account.held_out:,} held out"
     )
     console.print(table(title, ["output", "measure", "steering", "held out"], rows, left=2))
+    if (found := account.prediction) is not None:
+        unit = {"macs": "MACs", "seconds": "s", "joules": "J"}[found.quantity]
+        before, after, limit = (metric(value, unit) for value in (found.before, found.after, found.limit))
+        console.print(
+            f"Predicted for a run on {visible(found.device)}: {before} → {after}, of {limit} asked for; lowered by "
+            f"{', '.join(found.means) or 'nothing: it was below that already'}",
+            soft_wrap=True,
+        )
 
 
 def show_verification(verification: Verification, console: Console) -> None:
