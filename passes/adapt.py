@@ -37,7 +37,7 @@ FINER = 0.01  # sparsity added where the search fell short
 class Adapt:
     """Lowers what the cost model predicts for a run on a `device`: `macs` (up to 1: a share), `seconds` or `joules`.
 
-    Which of channels, prune and share lower it is found out on the device's model; these are used, channels in rounds
+    Without one of them nothing is asked for, and weights are only shared. Which of channels, prune and share lower it is found out on the device's model; these are used, channels in rounds
     that take from the groups whose loss costs the outputs least (NetAdapt). With calibration inputs, outputs are
     measured, and what stays makes up for what goes.
     """
@@ -49,15 +49,16 @@ class Adapt:
 
     def __post_init__(self) -> None:
         given = [name for name in UNITS if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError("give one of macs, seconds and joules")
-        if not getattr(self, given[0]) > 0:
-            raise ValueError(f"{given[0]} must be above 0, not {getattr(self, given[0]):g}")
+        if len(given) > 1:
+            raise ValueError("macs, seconds and joules ask for different things; give one of them")
+        for name in given:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name):g}")
 
     def __call__(self, model: Model, context: Context) -> int:
-        quantity = next(name for name in UNITS if getattr(self, name) is not None)
+        quantity = next((name for name in UNITS if getattr(self, name) is not None), "macs")
         resource = Resource(quantity, load_device(self.device), shapes_of(context))
-        return _Adaptation(model, resource, float(getattr(self, quantity)), context).run()
+        return _Adaptation(model, resource, float(getattr(self, quantity) or 1.0), context).run()
 
 
 class _Adaptation:
