@@ -54,6 +54,7 @@ class Adapt:
         for name in given:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name):g}")
+        load_device(self.device)
 
     def __call__(self, model: Model, context: Context) -> int:
         quantity = next((name for name in UNITS if getattr(self, name) is not None), "macs")
