@@ -45,7 +45,7 @@ def error_bounds(sizes: Sequence[int], error: float, tightest: float = 0.0) -> l
     return [float(np.clip(error * np.sqrt(size / total), tightest, LOOSEST)) for size in sizes]
 
 
-LONG = 1024  # elements of a vector, from which on it is worth looking at
+SMALL = 4096  # elements below which biases, normalisation parameters and tables are left alone
 
 
 def packable(model: Model, minimum: int, context: Context, vectors: bool = False) -> list[Weight]:
@@ -55,9 +55,8 @@ def packable(model: Model, minimum: int, context: Context, vectors: bool = False
     """
     chosen = []
     for weight in model.weights(minimum):
-        small = weight.size < LONG if vectors else len(weight.shape) < 2 or weight.size < 4096
-        if weight.role == "other" and small:
-            continue  # biases, normalisation parameters and small tables
+        if weight.role == "other" and (weight.size < SMALL or (len(weight.shape) < 2 and not vectors)):
+            continue
         if reason := unfit(largest(weight.values())):
             context.notes(f"'{weight.name}' {reason}: left as it is")
             continue

@@ -12,9 +12,9 @@ from onnxsqueeze.budget import Budget
 from onnxsqueeze.calibration.trial import Trial
 from onnxsqueeze.compress import compress
 from onnxsqueeze.model import Model
-from onnxsqueeze.zoo.samples import sample_inputs, sample_kind
+from onnxsqueeze.zoo.samples import apart, sample_kind
 
-LOSS, SAMPLES, UNSEEN, SEED = 0.01, 64, 64, 1000
+LOSS, SAMPLES = 0.01, 64
 
 
 def accuracy(names: Sequence[str]) -> Iterator[list[object]]:
@@ -26,8 +26,9 @@ def accuracy(names: Sequence[str]) -> Iterator[list[object]]:
         output = Path(folder) / "out.onnx"
         for name in names or [n for n in zoo.names() if zoo.entry(n).score]:
             source = zoo.fetch(name)
-            result = compress(source, output, calibration=sample_inputs(name, SAMPLES), budget=Budget(max_loss=LOSS))
-            unseen = Trial(Model.load(source), sample_inputs(name, UNSEEN, SEED), 2).loss(_dense(output))
+            samples, others = apart(name, SAMPLES)
+            result = compress(source, output, calibration=samples, budget=Budget(max_loss=LOSS))
+            unseen = Trial(Model.load(source), others, 2).loss(_dense(output))
             held = result.account.held_out_loss if result.account else ()
             scores = ""
             if zoo.entry(name).score:

@@ -29,6 +29,17 @@ def sample_inputs(name: str, count: int, seed: int = 0) -> list[Feed]:
     return _SAMPLES[entry(name).name][1](count, seed)
 
 
+def apart(name: str, count: int) -> tuple[list[Feed], list[Feed]]:
+    """`count` feeds to calibrate on and as many to judge on, made of other lines, digits and frames.
+
+    Where there are few photographs or sentences, each list is made of another half of them.
+    """
+    prepare = _HALVED.get(entry(name).name)
+    if prepare is None:
+        return sample_inputs(name, count, 0), sample_inputs(name, count, 1000)
+    return prepare(0)(count, 0), prepare(1)(count, 1000)
+
+
 def sample_kind(name: str) -> str:
     """What `sample_inputs` gives for this model, in a few words."""
     return _SAMPLES[entry(name).name][0]
@@ -91,15 +102,29 @@ def _pages(prepare: Callable[[NDArray[np.uint8]], Feed]) -> Callable[[int, int],
     return lambda count, seed: [prepare(data.page(seed + number).image) for number in range(count)]
 
 
-def _photographs(prepare: Callable[[Image], Feed]) -> Callable[[int, int], list[Feed]]:
-    """Feeds of the twenty photographs in a seeded order, again and again when more are wanted."""
+def _photographs(prepare: Callable[[Image], Feed], half: int | None = None) -> Callable[[int, int], list[Feed]]:
+    """Feeds of the twenty photographs (or of half of them) in a seeded order; beyond these, of parts of them, some
+    mirrored."""
 
     def sample(count: int, seed: int) -> list[Feed]:
-        photographs = data.photographs()
-        order = np.random.default_rng(seed).permutation(len(photographs))
-        return [prepare(photographs[order[number % len(order)]][0]) for number in range(count)]
+        photographs = [p for i, (p, _) in enumerate(data.photographs()) if half is None or i % 2 == half]
+        random = np.random.default_rng(seed)
+        order = random.permutation(len(photographs))
+        chosen = (photographs[order[number % len(order)]] for number in range(count))
+        return [prepare(p if number < len(order) else _part(p, random)) for number, p in enumerate(chosen)]
 
     return sample
+
+
+def _part(photograph: Image, random: np.random.Generator) -> Image:
+    """Two thirds to all of the width and height, anywhere; mirrored half of the time."""
+    pil = data.pillow()
+    width, height = (round(float(side * random.uniform(2 / 3, 1))) for side in photograph.size)
+    left, top = (
+        int(random.integers(1 + all_ - own)) for all_, own in zip(photograph.size, (width, height), strict=True)
+    )
+    part = photograph.crop((left, top, left + width, top + height))
+    return part.transpose(pil.Image.Transpose.FLIP_LEFT_RIGHT) if random.random() < 0.5 else part
 
 
 def _digits(count: int, seed: int) -> list[Feed]:
@@ -199,12 +224,21 @@ def _session(name: str) -> Any:
     return onnxruntime.InferenceSession(fetch(name), providers=["CPUExecutionProvider"])
 
 
-def _chinese(count: int, seed: int) -> list[Feed]:
+def _chinese(count: int, seed: int, half: int | None = None) -> list[Feed]:
     rows = (line.split("\t") for line in obtain(LAC_WORDS[0]).read_text("utf-8").splitlines())
     number = {row[1]: int(row[0]) for row in rows if len(row) == 2}
-    chosen = _chosen(texts.CHINESE, count, seed)
+    chosen = _chosen(texts.CHINESE, count, seed) if half is None else _mixed(texts.CHINESE[half::2], count, seed)
     ids = ([number.get(character, number["OOV"]) for character in text] for text in chosen)
     return [{"token_ids": np.array([row], np.int64), "length": np.array([len(row)], np.int64)} for row in ids]
+
+
+def _mixed(sentences: tuple[str, ...], count: int, seed: int) -> list[str]:
+    """Sentences made of parts of two others."""
+    random, mixed = np.random.default_rng(seed), []
+    for _ in range(count):
+        first, second = (sentences[random.integers(len(sentences))] for _ in range(2))
+        mixed.append(first[: random.integers(2, len(first) + 1)] + second[random.integers(len(second) - 1) :])
+    return mixed
 
 
 def _thai(count: int, seed: int) -> list[Feed]:
@@ -257,4 +291,12 @@ _SAMPLES: dict[str, tuple[str, Callable[[int, int], list[Feed]]]] = {
     "wake-melspectrogram": ("recorded speech", _spectrogram),
     "basic-pitch": ("synthesised chords", _music),
     "layout-cdla": ("pages of rendered lines", _pages(_layout)),
+}
+
+_HALVED: dict[str, Callable[[int], Callable[[int, int], list[Feed]]]] = {
+    "open-nsfw": lambda half: _photographs(_open_nsfw, half),
+    "tumor-vgg16": lambda half: _photographs(_tumor, half),
+    "vit-s-focus": lambda half: _photographs(_vit, half),
+    "efficientnet-lite0": lambda half: _photographs(classification_input, half),
+    "lac-encoder": lambda half: lambda count, seed: _chinese(count, seed, half),
 }
