@@ -295,6 +295,15 @@ def _accuracy(names: Sequence[str]) -> Iterator[str]:
         yield row(*cells)
 
 
+def _nncodec(names: Sequence[str]) -> Iterator[str]:
+    from onnxsqueeze.zoo.benchmark_nncodec import nncodec
+
+    sizes = "ours: bytes", "NNCodec: stream", "NNCodec: stream and graph"
+    yield header("model", "ours", "output error", *sizes, "ours / stream", "ours / stream and graph")
+    for cells in nncodec(names):
+        yield row(*cells)
+
+
 TABLES: dict[str, Callable[[Sequence[str]], Iterator[str]]] = {
     "models": models,
     "lenet": lenet,
@@ -303,6 +312,7 @@ TABLES: dict[str, Callable[[Sequence[str]], Iterator[str]]] = {
     "load": load,
     "kernels": _kernels,
     "accuracy": _accuracy,
+    "nncodec": _nncodec,
     "groups": _groups,
     "updates": _updates,
     "merge": _merge,

@@ -78,7 +78,7 @@ def patterns(names: Sequence[str]) -> Iterator[str]:
                 output = Path(folder) / "out.onnx"
                 text = f"prune{{granularity=2:4 criterion={criterion}}},huffman"
                 compress(zoo.fetch(name), output, text, calibration=steering)
-                stay, error = _followed(zoo.fetch(name), output, unseen)
+                stay, error = followed(zoo.fetch(name), output, unseen)
                 after = f"{score(name, output).value:.2f}" if scored else ""
                 yield row(name, criterion, f"{100 * stay:.1f} %", f"{error:.3f}", before + after)
 
@@ -90,7 +90,7 @@ def _parts(name: str) -> tuple[list[Any], list[Any]]:
     return sample_inputs(name, SAMPLES, 0), sample_inputs(name, SAMPLES, 1000)
 
 
-def _followed(original: Path, changed: Path, feeds: Sequence[Any]) -> tuple[float, float]:
+def followed(original: Path, changed: Path, feeds: Sequence[Any]) -> tuple[float, float]:
     """Share of positions with the same largest class, and the relative error of the first output."""
     import onnxruntime
 
