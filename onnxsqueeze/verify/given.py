@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from onnxsqueeze.calibration import synthetic
 from onnxsqueeze.calibration.samples import Samples, read, split
 from onnxsqueeze.errors import ModelError, PipelineError
 from onnxsqueeze.model.dense import external_files
@@ -76,6 +77,9 @@ def made(source: Path, seed: int, most: int) -> Samples | None:
         return None
     try:
         session = open_session(source, False, "model")
-        return split(signature.make(session, proto, seed, MADE), "inputs made from the signature, no real data")
+        feeds = signature.make(session, proto, seed, MADE)
     except ModelError:
         return None
+    fitted = None if external_files(proto, source.parent) else synthetic.fitting(proto, feeds, seed)
+    told = "inputs made from the signature" if fitted is None else "noise that fits the BatchNormalization statistics"
+    return split(fitted or feeds, f"{told}, no real data")
