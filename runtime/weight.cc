@@ -7,6 +7,7 @@
 #include "codec.h"
 #include "pack.h"
 #include "parallel.h"
+#include "transpose.h"
 
 namespace osq {
 namespace {
@@ -225,21 +226,14 @@ int Weight::Scatter(int threads, size_t item, void* out) const {
 // Transposes from the shape `moved`: dimension i of the weight is dimension perm[i] of the rows.
 void Weight::Ungroup(const uint8_t* rows, size_t item, uint8_t* out) const {
   const std::vector<int64_t>&moved = *Find("moved"), &perm = *Find("perm");
-  const size_t rank = perm.size();
-  std::vector<size_t> strides(rank), step(rank), index(rank, 0);
-  size_t stride = item;
-  for (size_t i = rank; i-- > 0; stride *= static_cast<size_t>(moved[i])) strides[i] = stride;
-  for (size_t i = 0; i < rank; ++i) step[i] = strides[static_cast<size_t>(perm[i])];
-  size_t from = 0;
-  for (size_t i = 0; i < total_; ++i, out += item) {
-    std::memcpy(out, rows + from, item);
-    for (size_t d = rank; d-- > 0;) {
-      from += step[d];
-      if (++index[d] < static_cast<size_t>(shape()[d])) break;
-      from -= step[d] * index[d];
-      index[d] = 0;
-    }
+  std::vector<size_t> steps(perm.size());
+  size_t step = 1;
+  for (size_t i = perm.size(); i-- > 0; step *= static_cast<size_t>(moved[i])) steps[i] = step;
+  std::vector<Axis> axes;
+  for (size_t i = 0; i < perm.size(); ++i) {
+    axes.push_back({static_cast<size_t>(shape()[i]), steps[static_cast<size_t>(perm[i])]});
   }
+  Transpose(rows, item, axes, out);
 }
 
 osq_scale Weight::Scale() const {
