@@ -182,6 +182,9 @@ OSQ_API int osq_decode_node(const osq_node* node, int threads, int type, size_t 
 OSQ_API int osq_choose_kernel(const osq_node* node, const char* op_type, int64_t rows, int64_t groups,
                               const char* kernel, const char* profile, const char** found);
 
+// Gives memory that this process has freed back to the system, where the C library keeps it otherwise.
+OSQ_API int osq_trim_memory(void);
+
 // --- For finding codebooks ---
 
 // indices[i] = number of boundaries b with b <= values[i]; at most 255 boundaries, sorted; nothing is NaN.

@@ -1,5 +1,9 @@
 #include "codec.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 const char* osq_error(int status) {
   switch (status) {
     case OSQ_OK:
@@ -81,4 +85,11 @@ const char* osq_error(int status) {
     default:
       return "an internal error";
   }
+}
+
+int osq_trim_memory(void) {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+  return OSQ_OK;
 }

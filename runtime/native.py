@@ -68,6 +68,11 @@ def call(name: str, *arguments: Any) -> None:
         raise FormatError(_library().osq_error(status).decode())
 
 
+def trim_memory() -> None:
+    """Gives memory that this process has freed back to the system."""
+    call("osq_trim_memory")
+
+
 def isa() -> str:
     """The instruction set in use: "portable", "avx2" or "avx512"; the variable ONNXSQUEEZE_ISA caps it."""
     name: str = _library().osq_isa().decode()

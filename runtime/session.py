@@ -6,6 +6,7 @@ decode nodes are taken out, and their weights handed over as ready arrays.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Container, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from onnxsqueeze.model.graphs import Scope
 
 CPU = "CPUExecutionProvider"
+LITTLE = 1 << 16  # elements that onnxruntime may decode itself
 PLACE = "onnxsqueeze-in-memory"  # stands where a file name would; nothing of that name is opened
 
 
@@ -58,11 +60,13 @@ def load(
     options = sess_options if sess_options is not None else onnxruntime.SessionOptions()
     model = Model.load(path)
     if not model.is_packed:
+        del model  # its bytes go before onnxruntime reads them
         return _open(onnxruntime, os.fspath(path), options, _without_ours(providers), path)
     keep = provided(model, kernel, profile.read_profile()) if _asks_for_ours(providers) else dict[str, str]()
     threads = threads or os.cpu_count() or 1
-    arrays = _take_weights(model, threads, keep)
     plugs_in = bool(keep) and provider.is_available()
+    as_it_is = plugs_in and _elements(model, keep) <= LITTLE
+    arrays = {} if as_it_is else _take_weights(model, threads, keep)
     if keep and not plugs_in and to_operators(model, keep):
         _register(options)
         arrays |= _take_weights(model, threads, ())  # what does not fit an operator
@@ -72,9 +76,22 @@ def load(
     if plugs_in:
         options = provider.session_options(options, kernel=kernel)
     chosen = None if plugs_in else _without_ours(providers)
-    session = _open(onnxruntime, model.proto.SerializeToString(), options, chosen, path)
+    source = os.fspath(path) if as_it_is else model.proto.SerializeToString()  # sessions keep such bytes
+    del model
+    session = _open(onnxruntime, source, options, chosen, path)
+    native.trim_memory()  # what was read and decoded on the way is several times what stays
     session.onnxsqueeze_weights = arrays  # the session reads them where they are: they must live as long
     return session
+
+
+def _elements(model: Model, keep: Container[str]) -> int:
+    """Of all packed weights but those to keep."""
+    from onnxsqueeze.encode.bodies import DOMAIN
+    from onnxsqueeze.model.graphs import walk
+
+    nodes = [node for scope in walk(model.proto) for node in scope.graph.node if node.domain == DOMAIN]
+    shapes = (a.ints for node in nodes if node.output[0] not in keep for a in node.attribute if a.name == "shape")
+    return sum(math.prod(shape) for shape in shapes)
 
 
 def _asks_for_ours(providers: Sequence[Any] | None) -> bool:

@@ -28,6 +28,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "osq_open_node": (_pointer, _pointer, _pointer),
     "osq_decode_node": (_pointer, _int, _int, _size, _pointer),
     "osq_choose_kernel": (_pointer, _text, ctypes.c_int64, ctypes.c_int64, _text, _text, _pointer),
+    "osq_trim_memory": (),
     "osq_delta_encoder": (_pointer,),
     "osq_delta_decoder": (_pointer, _size, _pointer, _size, _pointer),
     "osq_delta_code": (_pointer, _pointer, _pointer, _size, _size, _int),

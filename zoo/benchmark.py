@@ -243,6 +243,12 @@ def _kernels(threads: Sequence[str]) -> Iterator[str]:
     return kernels(threads)
 
 
+def _provider(names: Sequence[str]) -> Iterator[str]:
+    from onnxsqueeze.zoo.benchmark_provider import provider
+
+    return provider(names)
+
+
 def _updates(arguments: Sequence[str]) -> Iterator[str]:
     from onnxsqueeze.zoo import benchmark_updates
 
@@ -311,6 +317,7 @@ TABLES: dict[str, Callable[[Sequence[str]], Iterator[str]]] = {
     "scale": scale,
     "load": load,
     "kernels": _kernels,
+    "provider": _provider,
     "accuracy": _accuracy,
     "nncodec": _nncodec,
     "groups": _groups,

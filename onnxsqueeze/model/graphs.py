@@ -104,17 +104,18 @@ def defined(graph: GraphProto) -> set[str]:
 def walk(model: ModelProto) -> list[Scope]:
     """All graphs of the model (not those in functions): each before its subgraphs, in node order."""
     scopes: list[Scope] = []
-
-    def visit(graph: GraphProto, path: str, parent: Scope | None, owner: NodeProto | None) -> None:
-        scope = Scope(len(scopes), graph, path, parent, defined(graph), owner)
-        scopes.append(scope)
-        for node in graph.node:
-            for name, body in bodies(node):
-                inner = f"{name} of {label(node)}"
-                visit(body, f"{path}/{inner}" if path else inner, scope, node)
-
-    visit(model.graph, "", None, None)
+    _visit(model.graph, "", None, None, scopes)
     return scopes
+
+
+def _visit(graph: GraphProto, path: str, parent: Scope | None, owner: NodeProto | None, scopes: list[Scope]) -> None:
+    # No function inside of walk: it would hold itself, and with it the model, until garbage is collected.
+    scope = Scope(len(scopes), graph, path, parent, defined(graph), owner)
+    scopes.append(scope)
+    for node in graph.node:
+        for name, body in bodies(node):
+            inner = f"{name} of {label(node)}"
+            _visit(body, f"{path}/{inner}" if path else inner, scope, node, scopes)
 
 
 def edges(model: ModelProto) -> Edges:

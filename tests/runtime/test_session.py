@@ -44,10 +44,16 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def _all_weights_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxsqueeze.runtime.session.LITTLE", 0)
+
+
 def feeds(rows: int) -> dict[str, Array]:
     return {"x": sparse(rows, 150, zeros=0), "z": sparse(1, 100, zeros=0)}
 
 
+@pytest.mark.usefixtures("_all_weights_matter")
 @pytest.mark.parametrize("providers", [None, [NAME, CPU], [NAME]])
 def test_what_the_provider_runs_stays_packed(model: Path, providers: Any) -> None:
     session = load(model, quiet(), providers)
@@ -58,6 +64,14 @@ def test_what_the_provider_runs_stays_packed(model: Path, providers: Any) -> Non
     for rows in (1, 7):
         for found, expected in zip(session.run(None, feeds(rows)), stock.run(None, feeds(rows)), strict=True):
             np.testing.assert_allclose(found, expected, atol=2e-6 * np.abs(expected).max())
+
+
+def test_where_little_is_left_the_file_is_opened_as_it_is(model: Path) -> None:
+    session = load(model, quiet())
+    assert session.get_providers() == [NAME, CPU] and session.onnxsqueeze_weights == {}
+    stock = onnxruntime.InferenceSession(model, providers=[CPU])
+    for found, expected in zip(session.run(None, feeds(4)), stock.run(None, feeds(4)), strict=True):
+        np.testing.assert_allclose(found, expected, atol=2e-6 * np.abs(expected).max())
 
 
 def test_on_the_cpu_outputs_are_those_of_stock_onnxruntime(model: Path) -> None:
