@@ -95,13 +95,17 @@ def _masked(groups: Groups, readings: Sequence[Reading], folder: Path) -> tuple[
     nodes = {node.output[0]: node for node in proto.graph.node if node.output}
     before: dict[str, list[NodeProto]] = {}
     masks: dict[int, str] = {}
+    places: dict[tuple[str, str], int] = {}
     for count, reading in enumerate(readings):
         node = nodes[reading.step.node.output[0]]
         name = f"onnxsqueeze.mask.{count}"
         ones = np.ones((int(reading.length), *[1] * reading.behind), np.float32)
         proto.graph.initializer.append(numpy_helper.from_array(ones, name))
         proto.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ones.shape))
-        place = list(node.input).index(reading.value)
+        key = node.output[0], reading.value  # groups and the channels within them read the same input, one by one
+        if key not in places:
+            places[key] = list(node.input).index(reading.value)
+        place = places[key]
         before.setdefault(node.output[0], []).append(
             helper.make_node("Mul", [node.input[place], name], [f"{name}.out"], name=f"{name}.mul")
         )

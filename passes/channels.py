@@ -75,7 +75,8 @@ class Channels:
     def _needs_data(self, context: Context) -> bool:
         needed = self.saliency in FROM_DATA or self.compensate in ("mean", "least-squares")
         if needed and not context.calibration:
-            raise PassError("channels: the options given need calibration inputs, and there are none")
+            named = f"saliency={self.saliency}" if self.saliency in FROM_DATA else f"compensate={self.compensate}"
+            raise PassError(f"{named} needs calibration inputs; give some with --calibration")
         return needed or (self.compensate == "auto" and bool(context.calibration))
 
     def _saliency(self, data: Data | None, groups: Groups, group: Group, context: Context) -> Saliency:
