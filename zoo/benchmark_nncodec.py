@@ -68,7 +68,7 @@ class _Peer:
     @property
     def graph_nbytes(self) -> int:
         """Bytes of the model without these tensors."""
-        return self._model.proto.ByteSize() - sum(v.nbytes for v in self._values.values())
+        return int(self._model.proto.ByteSize()) - sum(v.nbytes for v in self._values.values())
 
     def nbytes(self, error: float) -> float:
         """Of the stream at an output error: between two grids, as the logarithms of both go."""
