@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +36,9 @@ FINER = 0.01  # sparsity added where the search fell short
 class Adapt:
     """Lowers what the cost model predicts for a run on a `device`: `macs` (up to 1: a share), `seconds` or `joules`.
 
-    Without one of them nothing is asked for, and weights are only shared. Which of channels, prune and share lower it is found out on the device's model; these are used, channels in rounds
+    Which of channels, prune and share lower it is found out on the device's model; these are used, channels in rounds
     that take from the groups whose loss costs the outputs least (NetAdapt). With calibration inputs, outputs are
-    measured, and what stays makes up for what goes.
+    measured, and what stays makes up for what goes. Where nothing is asked for, weights are only shared.
     """
 
     macs: float | None = None

@@ -89,8 +89,8 @@ def _round(model: Model, resource: Resource, share: float, trial: Trial | None, 
         middle = (low + high) / 2
         enough = work.left(removed_units(groups, kept(2**middle)))[0] <= share
         low, high = (low, middle) if enough else (middle, high)
-    stay = kept(2**high)
-    return take_out(groups, stay, data) if stay else 0
+    stays = kept(2**high)
+    return take_out(groups, stays, data) if stays else 0
 
 
 def _offers(groups: Groups, candidate: Candidate, work: Totals, gain: float) -> Iterator[Offer]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from onnxsqueeze.calibration.loss import OutputLoss
 from onnxsqueeze.calibration.samples import drawn
 from onnxsqueeze.calibration.trial import Trial
 from onnxsqueeze.errors import PassError
-from onnxsqueeze.passes.grids import Grids
+from onnxsqueeze.passes.grids import Grids, told
 from onnxsqueeze.passes.rate_distortion import Choice, Table, predicted, within
 from onnxsqueeze.passes.search import Search
 from onnxsqueeze.passes.stored import stored_nbytes
@@ -102,18 +103,23 @@ class Allocation:
         self._context.progress.start("sensitivity", len(tables))
         measured = []
         for table in tables:
-            gains = []
-            for curve in table.curves:
-                place = int(np.abs(np.log(np.maximum(curve.errors, 1e-30) / max(table.energy, 1e-30) / PROBE)).argmin())
-                choice = Choice(float(curve.finenesses[place]), curve.scaled)
-                error = self._grids.apply({table.name: choice})[table.name]
-                shift = trial.loss(self._model, count, scored=False).shift
-                gains.append(max(shift, 1e-12) / max(error, 1e-30))
-            self._grids.apply({table.name: None})
+            key = {**self._grids.key, "judged": trial.key, "count": count, "weight": table.name}
+            gains = self._context.store.recall("gains", key, partial(self._gains, table, trial, count), list, _floats)
             measured.append(table.with_gains(gains))
             self._context.progress.advance(table.name)
         self._context.progress.finish()
         return measured
+
+    def _gains(self, table: Table, trial: Trial, count: int) -> list[float]:
+        gains = []
+        for curve in table.curves:
+            place = int(np.abs(np.log(np.maximum(curve.errors, 1e-30) / max(table.energy, 1e-30) / PROBE)).argmin())
+            choice = Choice(float(curve.finenesses[place]), curve.scaled)
+            error = self._grids.apply({table.name: choice})[table.name]
+            shift = trial.loss(self._model, count, scored=False).shift
+            gains.append(max(shift, 1e-12) / max(error, 1e-30))
+        self._grids.apply({table.name: None})
+        return gains
 
     # Budgets
 
@@ -123,7 +129,7 @@ class Allocation:
             return
         progress = self._context.progress
         progress.start("meet the loss", 0)
-        search = Search(self._model, self._grids, tables, limit, trial, progress.advance)
+        search = Search(self._model, self._grids, tables, limit, trial, self._context.store, progress.advance)
         if not search.run(None if self._budget.score else held, bool(self._feeds)):
             self._choose(tables, [None] * len(tables))
             self._context.notes(f"allocate: no grid of any weight holds the loss within {100 * limit:g} %")
@@ -138,21 +144,26 @@ class Allocation:
         wanted, best = float(limit), None
         for _ in range(TRIES):
             choices = within(tables, wanted, 0)
-            self._choose(tables, choices)
-            nbytes = stored_nbytes(self._model, self._context)
+            chosen = told({t.name: c for t, c in zip(tables, choices, strict=True)})
+            key = {**self._grids.key, "choices": chosen}
+            nbytes = self._context.store.recall("size", key, partial(self._size, tables, choices), int, int)
             self._context.progress.advance(f"{nbytes:,} bytes")
             if nbytes <= limit and (best is None or nbytes > best[0]):
                 best = nbytes, choices
             if 0.991 * limit <= nbytes <= limit:
                 break
-            told = predicted(tables, choices)[0]
+            expected = predicted(tables, choices)[0]
             if nbytes > limit and wanted < sum(min(c.nbytes.min() for c in t.curves) for t in tables):
                 break
-            wanted = told + 0.997 * limit - nbytes if told + 0.997 * limit > nbytes else told / 2
+            wanted = expected + 0.997 * limit - nbytes if expected + 0.997 * limit > nbytes else expected / 2
         self._context.progress.finish()
         if best is None:
             raise PassError(f"the file cannot be as small as {limit:,} bytes; the smallest reachable is {nbytes:,}")
         self._choose(tables, best[1])
+
+    def _size(self, tables: list[Table], choices: Sequence[Choice | None]) -> int:
+        self._choose(tables, choices)
+        return stored_nbytes(self._model, self._context)
 
     def _tell(self, tables: list[Table], trial: Trial | None, held: Trial | None) -> None:
         def loss(judge: Trial | None) -> tuple[OutputLoss, ...]:
@@ -166,6 +177,10 @@ class Allocation:
             chosen.append(Chosen(table.name, step, bool(choice and choice.scaled), 8 * nbytes / table.size, lost))
         counts = len(self._feeds), len(self._judging), len(self._context.held_out)
         self._context.accounts(Account(*counts, loss(trial), loss(held), tuple(chosen)))
+
+
+def _floats(kept: Any) -> list[float]:
+    return [float(value) for value in kept]
 
 
 def parted(feeds: list[Any]) -> tuple[list[Any], list[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from onnxsqueeze.passes import rate_distortion
 from onnxsqueeze.passes.biases import Biases
 from onnxsqueeze.passes.quantizer import Inputs, Quantizer
 from onnxsqueeze.pipeline import Silent
+from onnxsqueeze.pipeline.store import digest_of_feeds, digest_of_files
 
 if TYPE_CHECKING:
     from onnxsqueeze.calibration.collect import Layer
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 Choices = Mapping[str, "Choice | None"]
+INPUTS = ("matrices", "uppers", "shares")  # of a weight's, by which it is put on grids
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +64,25 @@ class Grids:
         self._in_order = False
         self._readings = readings(model, set(self._originals)) if feeds else {}
         self._biases = Biases(model, self._readings, set(self._originals))
-        if feeds:
+        self.key: dict[str, Any] = {}  # what results depend on that are kept for later runs
+        if feeds or context.store:
             model.save(folder / "original.onnx", durable=False)
+        if context.store:
+            files = digest_of_files(sorted(folder.glob("original.onnx*")))
+            known = sorted((name, repr(note)) for name, note in self._notes.items())
+            self.key = {"model": files, "samples": digest_of_feeds(feeds), "notes": known}
+        if feeds:
             self._store_inputs()
 
     def tables(self) -> list[Table]:
         """What each weight may become."""
 
         def measure(weight: Weight) -> Table | None:
-            return rate_distortion.measure(weight.name, self._quantizer(weight))
+            def make() -> Table | None:
+                return rate_distortion.measure(weight.name, self._quantizer(weight))
+
+            key = self.key | {"weight": weight.name}
+            return self._context.store.recall("table", key, make, rate_distortion.packed, rate_distortion.unpacked)
 
         return [t for t in self._context.each("tables", measure, self._weights, lambda w: w.name) if t is not None]
 
@@ -173,11 +186,29 @@ class Grids:
 
     def _store_inputs(self) -> None:
         """Puts second moments, and what is made of them, on disk: together they may be larger than the model."""
+        store = self._context.store
+        for name in store.recall("reached", self.key, self._collect, list, _names):
+            if not self._file(name, "means").exists():
+                key = self.key | {"weight": name}
+                for what, values in store.recall_arrays("inputs", key, partial(self._collected, name)).items():
+                    np.save(self._file(name, what), values)
+
+    def _collect(self) -> list[str]:
+        """Measures all that samples reach; the names of these weights."""
+        names = []
         for layer in self._layers():
             inputs = Inputs.of(layer.reading, layer.moments, layer.name in self._biases)
-            for what in ("matrices", "uppers", "shares"):
-                np.save(self._file(layer.name, what), getattr(inputs, what))
-            np.save(self._file(layer.name, "means"), layer.moments.means)
+            made = {what: getattr(inputs, what) for what in INPUTS} | {"means": layer.moments.means}
+            self._context.store.recall_arrays("inputs", self.key | {"weight": layer.name}, partial(dict, made))
+            for what, values in made.items():
+                np.save(self._file(layer.name, what), values)
+            names.append(layer.name)
+        return names
+
+    def _collected(self, name: str) -> dict[str, Array]:
+        """What was kept of one weight and is there no more, or is damaged: measured again, with all others."""
+        self._collect()
+        return {what: np.load(self._file(name, what)) for what in (*INPUTS, "means")}
 
     def _layers(self) -> Iterator[Layer]:
         context = self._context
@@ -194,11 +225,22 @@ class Grids:
     def _inputs(self, name: str) -> Inputs | None:
         if not self._file(name, "uppers").exists():
             return None
-        loaded = (np.load(self._file(name, what), mmap_mode="r") for what in ("matrices", "uppers", "shares"))
+        loaded = (np.load(self._file(name, what), mmap_mode="r") for what in INPUTS)
         return Inputs(self._readings[name][0], *loaded)
 
     def _quantizer(self, weight: Weight) -> Quantizer:
         return Quantizer(self._originals[weight.name], weight.channel_axis, self._inputs(weight.name))
+
+
+def told(choices: Choices) -> dict[str, Any]:
+    """Choices as JSON values."""
+    return {name: c and [c.fineness, c.scaled] for name, c in choices.items()}
+
+
+def _names(kept: Any) -> list[str]:
+    if not isinstance(kept, list) or not all(isinstance(name, str) for name in kept):
+        raise ValueError("these are no names")
+    return kept
 
 
 def _on_grid(quantizer: Quantizer, choice: Choice) -> Quantized | None:

@@ -93,6 +93,23 @@ class Table:
         return replace(self, curves=curves)
 
 
+def packed(table: Table | None) -> Any:
+    """A table without gains as JSON values."""
+    if table is None:
+        return None
+    curves = [[c.scaled, *(v.tolist() for v in (c.finenesses, c.nbytes, c.errors))] for c in table.curves]
+    return [table.name, table.size, table.dense_nbytes, table.energy, curves]
+
+
+def unpacked(kept: Any) -> Table | None:
+    """The table again; raises ValueError or TypeError for what is none."""
+    if kept is None:
+        return None
+    name, size, dense_nbytes, energy, curves = kept
+    made = tuple(Curve(bool(scaled), np.array(f), np.array(n), np.array(e)) for scaled, f, n, e in curves)
+    return Table(name, size, dense_nbytes, energy, made)
+
+
 def measure(name: str, quantizer: Quantizer) -> Table | None:
     """The table of one weight, without gains; None where nothing is smaller than its dense values."""
     low, high = OCTAVES

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnxsqueeze.passes.grids import told
 from onnxsqueeze.passes.rate_distortion import Table, within
 
 if TYPE_CHECKING:
     from onnxsqueeze.calibration.trial import Trial
     from onnxsqueeze.model import Model
-    from onnxsqueeze.passes.grids import Grids, State
+    from onnxsqueeze.passes.grids import Choices, Grids, State
+    from onnxsqueeze.pipeline.store import Store
 
 FINEST, COARSEST = 1e-9, 1e2  # predicted losses that the search goes down and up to
 NARROW = 1.06  # ratio of predicted losses at which it ends
@@ -30,7 +32,8 @@ class Point:
 
     predicted: float
     refit: bool
-    state: State
+    chosen: Choices
+    state: State | None  # None where the loss is known from an earlier run
 
 
 class Search:
@@ -43,10 +46,11 @@ class Search:
         tables: Sequence[Table],
         limit: float,
         trial: Trial,
+        store: Store,
         tell: Callable[[str], None],
     ) -> None:
         self._model, self._grids, self._tables = model, grids, tables
-        self._limit, self._trial, self._tell = limit, trial, tell
+        self._limit, self._trial, self._store, self._tell = limit, trial, store, tell
         self.best: Point | None = None
 
     def run(self, held: Trial | None, refit: bool) -> bool:
@@ -60,7 +64,7 @@ class Search:
         for _ in range(TRIES):
             if self.best is None:
                 return False
-            self._grids.put(self.best.state)
+            self._put(self.best)
             value = 0.0 if held is None else held.loss(self._model).value
             self._tell(f"{100 * value:.2f} % held out")
             if value <= self._limit:
@@ -78,12 +82,30 @@ class Search:
     def _measure(self, predicted: float, refit: bool) -> float:
         choices = within(self._tables, predicted, 1)
         chosen = {t.name: c for t, c in zip(self._tables, choices, strict=True)}
-        (self._grids.refit if refit else self._grids.apply)(chosen)
-        value = self._trial.loss(self._model).bound
+        made = False
+
+        def measure() -> float:
+            nonlocal made
+            made = True
+            self._apply(chosen, refit)
+            return self._trial.loss(self._model).bound
+
+        key = {**self._grids.key, "judged": self._trial.key, "choices": told(chosen), "refit": refit}
+        value = self._store.recall("step", key, measure, float, float)
         self._tell(f"{100 * value:.2f} %")
         if value <= self._limit and (self.best is None or predicted > self.best.predicted):
-            self.best = Point(predicted, refit, self._grids.state())
+            self.best = Point(predicted, refit, chosen, self._grids.state() if made else None)
         return value
+
+    def _put(self, point: Point) -> None:
+        """Brings the weights to where they were at a point."""
+        if point.state is None:
+            self._apply(point.chosen, point.refit)
+        else:
+            self._grids.put(point.state)
+
+    def _apply(self, chosen: Choices, refit: bool) -> None:
+        (self._grids.refit if refit else self._grids.apply)(chosen)
 
 
 def largest(

@@ -29,7 +29,10 @@ Feed = Mapping[str, Any]
 
 
 class Trial:
-    """A model as it was, and samples: tells how far variants of it have moved on some of them."""
+    """A model as it was, and samples: tells how far variants of it have moved on some of them.
+
+    ``key``: what its losses depend on beside the variant; empty without a store.
+    """
 
     def __init__(
         self, model: Model, feeds: Sequence[Feed], threads: int, score: str = "", store: Store | None = None
@@ -45,10 +48,10 @@ class Trial:
         self._references: dict[int, Reference] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="onnxsqueeze-")
         self._path = Path(self._folder.name) / "original.onnx"
-        self._key: dict[str, Any] = {}
+        self.key: dict[str, Any] = {}
         model.save(self._path, durable=False)
         if self._store:
-            self._key = {
+            self.key = {
                 "original": digest_of_files(_files(self._path)),
                 "samples": digest_of_feeds(self._feeds),
                 "score": [score, self.source],
@@ -71,7 +74,7 @@ class Trial:
         with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder:
             path = Path(folder) / "model.onnx"
             model.save(path, durable=False)
-            key = dict(self._key)
+            key = dict(self.key)
             if self._store:
                 key |= {"variant": digest_of_files(_files(path)), "count": count, "scored": scored}
             return self._store.recall("loss", key, lambda: self._loss(path, count, scored), asdict, _unpacked)
@@ -94,7 +97,7 @@ class Trial:
 
     def _kept_score(self) -> float:
         """What the scoring function gives for the original."""
-        return self._store.recall("score", self._key, lambda: self._scored(self._path), float, float)
+        return self._store.recall("score", self.key, lambda: self._scored(self._path), float, float)
 
     def _scored(self, path: Path) -> float:
         assert self._score is not None

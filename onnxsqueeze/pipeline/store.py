@@ -7,7 +7,6 @@ trusted: it is made again. Nothing is ever unpickled.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import time
@@ -60,28 +59,23 @@ class Store:
         path = self._path(what, key, ".json")
         if path is None:
             return make()
-        if (kept := self._read(path, lambda data: unpack(_json(data)))) is not None:
+        if (kept := self._read(path, lambda file: unpack(_json(file)))) is not None:
             return kept
         made = make()
         value = json.dumps(pack(made))
-        self._write(path, json.dumps({"sha256": _hash(value.encode()), "value": value}).encode())
+        text = json.dumps({"sha256": _hash(value.encode()), "value": value})
+        self._write(path, lambda draft: draft.write_text(text, encoding="utf-8"))
         return made
 
     def recall_arrays(self, what: str, key: Mapping[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The same for arrays by name."""
-        import numpy as np
-
         path = self._path(what, key, ".npz")
         if path is None:
             return make()
         if (kept := self._read(path, _arrays)) is not None:
             return kept
         made = make()
-        file = io.BytesIO()
-        digest = np.frombuffer(bytes.fromhex(digest_of_arrays(made)), np.uint8)
-        named: dict[str, Any] = {f"a.{name}": np.asarray(array) for name, array in made.items()}
-        np.savez(file, sha256=digest, **named)
-        self._write(path, file.getvalue())
+        self._write(path, lambda draft: _save(draft, made))
         return made
 
     def _path(self, what: str, key: Mapping[str, Any], suffix: str) -> Path | None:
@@ -90,9 +84,9 @@ class Store:
         text = json.dumps({"what": what, "format": FORMAT, **self._versions, **key}, sort_keys=True)
         return self._folder / f"{what}-{_hash(text.encode())}{suffix}"
 
-    def _read(self, path: Path, unpack: Callable[[bytes], Made]) -> Made | None:
+    def _read(self, path: Path, unpack: Callable[[Path], Made]) -> Made | None:
         try:
-            kept = unpack(path.read_bytes())
+            kept = unpack(path)
         except FileNotFoundError:
             return None
         except Exception:  # numpy, zipfile and json raise all sorts for damaged files
@@ -101,10 +95,10 @@ class Store:
         self.taken += 1
         return kept
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def _write(self, path: Path, write: Callable[[Path], object]) -> None:
         draft = path.with_name(f"{path.name}.{os.urandom(4).hex()}{DRAFT}")
         try:
-            draft.write_bytes(data)
+            write(draft)
             draft.replace(path)
         except OSError as error:
             draft.unlink(missing_ok=True)
@@ -130,21 +124,30 @@ def _opened(folder: Path) -> Path:
     return folder
 
 
-def _json(data: bytes) -> Any:
-    kept = json.loads(data)
+def _json(path: Path) -> Any:
+    kept = json.loads(path.read_bytes())
     if _hash(kept["value"].encode()) != kept["sha256"]:
         raise ValueError("damaged")
     return json.loads(kept["value"])
 
 
-def _arrays(data: bytes) -> dict[str, Any]:
+def _arrays(path: Path) -> dict[str, Any]:
     import numpy as np
 
-    with np.load(io.BytesIO(data), allow_pickle=False) as kept:
+    with np.load(path, allow_pickle=False) as kept:
         arrays = {name.removeprefix("a."): kept[name] for name in kept.files if name.startswith("a.")}
         if kept["sha256"].tobytes().hex() != digest_of_arrays(arrays):
             raise ValueError("damaged")
     return arrays
+
+
+def _save(path: Path, arrays: Mapping[str, Any]) -> None:
+    import numpy as np
+
+    digest = np.frombuffer(bytes.fromhex(digest_of_arrays(arrays)), np.uint8)
+    named: dict[str, Any] = {f"a.{name}": np.asarray(array) for name, array in arrays.items()}
+    with path.open("wb") as file:
+        np.savez(file, sha256=digest, **named)
 
 
 def _hash(data: bytes) -> str:
