@@ -23,8 +23,9 @@ from onnxsqueeze.zoo.samples import sample_inputs
 
 KINDS = ("Dense_P4", "Dense_H8", "Gaps_P4_Raw32", "Gaps_H8_Raw32", "Gaps_P4_P4", "Gaps_H8_P4", "Gaps_P4_H8",
          "Gaps_H8_H8", "NM_P2_P4", "NM_P2_H8", "NM_P2_Raw32")  # fmt: skip
-TIE = 1.1  # times that differ by less are equal, as far as one measurement can tell
+TIE = 1.1  # decoders whose times differ by less are equal, as far as one measurement can tell
 SECONDS = 1.5  # that a model is run
+ROUNDS = 5  # by turns
 ZEROS = (0.3, 0.5, 0.8, 0.9)
 
 
@@ -65,29 +66,32 @@ def _kernels(device: Device) -> Iterator[str]:
     from onnxsqueeze.zoo.benchmark import header, row
 
     yield header("layers", "zeros", "dense ms: measured, predicted", "sparse ms: measured, predicted", "ranking")
-    right = total = close = 0
+    told: list[str] = []
     for layer in LAYERS:
         for zeros in ZEROS:
             dense, sparse = _milliseconds(layer, zeros)
             found = list(layers(costs.analyse(layer.model(zeros, 0)), device))
             one = sum(item.dense_seconds for item in found) * 1e3
             other = sum(item.sparse_seconds or item.dense_seconds for item in found) * 1e3
-            same = (dense < sparse) == (one < other)
-            tie = max(dense, sparse) < TIE * min(dense, sparse)
-            right, total, close = right + (same and not tie), total + (not tie), close + tie
-            yield row(
-                *(layer.name, f"{zeros:.0%}", f"{dense:.2f}, {one:.2f}", f"{sparse:.2f}, {other:.2f}"),
-                "tie" if tie else "right" if same else "wrong",
-            )
-    yield f"\nranking right in {right} of {total}; {close} ties, which differ by less than a tenth"
+            tie = dense[0] <= sparse[1] and sparse[0] <= dense[1]
+            same = (dense[0] < sparse[0]) == (one < other)
+            told.append("tie" if tie else "right" if same else "wrong")
+            measured = ("{:.2f}–{:.2f}".format(*span) for span in (dense, sparse))
+            cells = (f"{text}, {said:.2f}" for text, said in zip(measured, (one, other), strict=True))
+            yield row(layer.name, f"{zeros:.0%}", *cells, told[-1])
+    counts = {word: told.count(word) for word in ("right", "wrong", "tie")}
+    yield (
+        f"\nranking right in {counts['right']}, wrong in {counts['wrong']}; {counts['tie']} ties: "
+        f"their intervals, from the best to the median of {ROUNDS} measurements, overlap"
+    )
 
 
-def _milliseconds(layer: Layers, zeros: float) -> tuple[float, float]:
-    """Both ways, by turns: each time the better of two measurements."""
+def _milliseconds(layer: Layers, zeros: float) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Both ways, by turns: the best and the median of several measurements."""
     feed = layer.feed()
     opened = sessions(layer, zeros, 1)
-    rounds = [[seconds(partial(each.run, None, feed), SECONDS / 6) for each in opened] for _ in range(2)]
-    dense, sparse = (1e3 * min(times) for times in zip(*rounds, strict=True))
+    rounds = [[seconds(partial(each.run, None, feed), SECONDS / 12) for each in opened] for _ in range(ROUNDS)]
+    dense, sparse = ((1e3 * min(times), 1e3 * median(times)) for times in zip(*rounds, strict=True))
     return dense, sparse
 
 

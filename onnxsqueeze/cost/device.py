@@ -36,7 +36,17 @@ _OPTIONAL = {
     "memory": ("sram_bandwidth", "cache_bytes", "cache_bandwidth", "overlap"),
     "efficiency": (*KINDS, "dram", "storage"),
     "overhead": (*KINDS, "run"),
-    "sparse": ("kept", "group", "peak", "efficiency", "activation_density", "csr", "csr_matrix", "csr_conv"),
+    "sparse": (
+        "kept",
+        "group",
+        "peak",
+        "efficiency",
+        "activation_density",
+        "csr",
+        "csr_matrix",
+        "csr_conv",
+        "csr_gather",
+    ),
     "decode": DECODERS,
     "energy": ("register", "sram", "dram"),
 }

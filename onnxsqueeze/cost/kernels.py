@@ -34,29 +34,41 @@ class _Sparse:
     data: tuple[int, ...]  # the input
 
 
-ZEROS = 0.9
+ZEROS, FEWER = 0.9, 0.5
 SPARSE = (
     _Sparse("csr", (1024, 1024), (1, 1024)),
     _Sparse("csr_matrix", (768, 768), (64, 768)),
-    _Sparse("csr_conv", (128, 128, 3, 3), (1, 128, 28, 28)),
 )
+CONVOLUTION = _Sparse("csr_conv", (128, 128, 3, 3), (1, 128, 28, 28))
 
 
 def sparse_rates(peak: float, start: float, threads: int) -> dict[str, float]:
     """MACs with nonzero weights a second of the execution provider's kernels, as shares of the peak.
 
-    ``start``: seconds of a run that does nothing. Empty where this onnxruntime takes no execution provider; then
-    nothing runs sparse on it.
+    A convolution also gathers the inputs under its kernel, whatever the weight's zeros (``sparse.csr_gather``, seconds
+    each): it runs with two shares of zeros, which tell the one from the other. ``start``: seconds of a run that does
+    nothing. Empty where this onnxruntime takes no execution provider; then nothing runs sparse on it.
     """
     if not provider.is_available():
         return {}
-    return {f"sparse.{case.constant}": _sparse_rate(case, start, threads) / peak for case in SPARSE}
+    found = {}
+    for case in SPARSE:
+        taken, macs = _sparse_seconds(case, ZEROS, threads)
+        found[f"sparse.{case.constant}"] = macs / max(taken - start, taken / 4) / peak
+    (few, fewer_macs), (many, more_macs) = (_sparse_seconds(CONVOLUTION, zeros, threads) for zeros in (ZEROS, FEWER))
+    each = max(many - few, many / 4) / (more_macs - fewer_macs)
+    gathered = math.prod(CONVOLUTION.weight[1:]) * math.prod(CONVOLUTION.data[2:])
+    return found | {
+        f"sparse.{CONVOLUTION.constant}": 1 / each / peak,
+        "sparse.csr_gather": max(few - start - fewer_macs * each, few / 100) / gathered,
+    }
 
 
-def _sparse_rate(case: _Sparse, start: float, threads: int) -> float:
+def _sparse_seconds(case: _Sparse, zeros: float, threads: int) -> tuple[float, int]:
+    """The time of a run, and its MACs with nonzero weights."""
     random = np.random.default_rng(0)
     values = random.standard_normal(case.weight, np.float32)
-    values[random.random(case.weight) < ZEROS] = 0
+    values[random.random(case.weight) < zeros] = 0
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = FATAL, threads
     options = provider.session_options(options, kernel="always")
@@ -64,7 +76,7 @@ def _sparse_rate(case: _Sparse, start: float, threads: int) -> float:
     feeds = {"x": random.standard_normal(case.data, np.float32)}
     positions = case.data[0] * math.prod(case.data[2:])
     taken = seconds(lambda: opened.run(None, feeds), BUDGET, threads)
-    return int(np.count_nonzero(values)) * positions / max(taken - start, taken / 4)
+    return taken, int(np.count_nonzero(values)) * positions
 
 
 def packed_product(values: Any, data: tuple[int, ...]) -> onnx.ModelProto:

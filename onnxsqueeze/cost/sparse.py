@@ -86,11 +86,17 @@ def sparse_time(work: NodeWork, zeros: float, device: Device) -> Time | None:
     share = device.get("sparse." + KERNELS.get(work.kind, "none"), 0.0)
     if not share or work.bits != 32:
         return None
-    compute = work.macs * (1 - zeros) / (device.peak(32) * share)
+    gathering = _gathered(work) * device.get("sparse.csr_gather", 0.0)
+    compute = work.macs * (1 - zeros) / (device.peak(32) * share) + gathering
     held = nonzeros * ENTRY
     activations = work.input_nbytes + 2 * work.output_nbytes
     memory = held * work.runs / bandwidth(device, held) + activations / bandwidth(device, activations / work.runs)
     return combined(compute, memory, device.overhead(work.kind) * work.runs, device)
+
+
+def _gathered(work: NodeWork) -> float:
+    """Inputs under the kernel of a convolution, at all positions: what the sparse kernel gathers."""
+    return work.macs / work.output_shape[1] if work.kind.startswith("conv") and len(work.output_shape) > 2 else 0.0
 
 
 def _patterned(work: NodeWork, zeros: float, device: Device) -> Time | None:

@@ -38,9 +38,11 @@ def apply(old: str | os.PathLike[str], update: str | os.PathLike[str], output: s
     started = time.perf_counter()
     target, source = Path(output), Path(update)
     check_output(target)
-    found = container.read(_bytes(source))
+    found = _read(source)
     before = read(Path(old))
     if before.nbytes != found.old_nbytes or before.identity()[: container.OLD_DIGEST] != found.old_digest:
+        if before.identity() == found.new_digest:
+            raise ModelError(f"'{old}' is what '{source}' makes of an older model: it is up to date already")
         raise ModelError(f"'{source}' is not for '{old}', whose SHA-256 differs from that of the model it was made for")
     names = [item.name for item in found.targets]
     check_distinct(target, source)
@@ -76,6 +78,13 @@ def _cut(joined: bytes, update: Update) -> list[bytes | memoryview]:
     """The files in a run of bytes."""
     reader = container.Reader(joined)
     return [reader.take(item.nbytes) for item in update.targets]
+
+
+def _read(path: Path) -> Update:
+    try:
+        return container.read(_bytes(path))
+    except FormatError as error:
+        raise FormatError(f"'{path}': {error}") from None
 
 
 def _bytes(path: Path) -> bytes:

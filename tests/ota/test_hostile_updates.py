@@ -164,6 +164,12 @@ def test_a_wrong_old_model(pair: tuple[Path, bytes], versions: Versions, tmp_pat
         assert "is not for" in refused(wrong, pair[1], tmp_path)
 
 
+def test_an_update_that_was_applied_already(pair: tuple[Path, bytes], tmp_path: Path) -> None:
+    (tmp_path / "u.osq").write_bytes(pair[1])
+    apply(pair[0], tmp_path / "u.osq", tmp_path / "new.onnx")
+    assert "up to date" in refused(tmp_path / "new.onnx", pair[1], tmp_path)
+
+
 def test_the_command_says_it_in_one_line(
     pair: tuple[Path, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
