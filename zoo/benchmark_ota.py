@@ -8,16 +8,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from onnxsqueeze import zoo
 from onnxsqueeze.compress import compress
 from onnxsqueeze.ota import apply, diff
+from onnxsqueeze.zoo.download import obtain
+from onnxsqueeze.zoo.table import EARLIER
 
 ENTROPY = "prune,share,huffman"
 TUNED = ("lenet-5", "lenet-300-100")
-REAL = ("ppocr-cls", "silero-vad", "wake-embedding", "ppocr-det")
+REAL = ("ppocr-cls", "wake-embedding", "ppocr-det")
 STEPS = (100, 1000)
 
 
@@ -35,9 +38,8 @@ class Pair:
 def rows(names: Sequence[str]) -> Iterator[tuple[object, ...]]:
     """A row a pair: sizes of the new file and of each update, ours over the best of the others, seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        for name in names or (*TUNED, *REAL):
-            pairs = _tuned(name, Path(folder)) if name in TUNED else _changed(name, Path(folder))
-            for pair in pairs:
+        for name in names or (*TUNED, *RELEASES, *REAL):
+            for pair in (RELEASES | dict.fromkeys(TUNED, _tuned)).get(name, _changed)(name, Path(folder)):
                 yield _row(pair, Path(folder))
 
 
@@ -95,6 +97,18 @@ def _tuned(name: str, folder: Path) -> Iterator[Pair]:
             yield Pair(name, f"{what}: {text}, `--ota-base`", before, kept, _error(name, before, kept))
 
 
+def _released(name: str, folder: Path) -> Iterator[Pair]:
+    """Each release of a model after the one before: dense, compressed on its own, compressed with the old codebooks."""
+    files = [*(obtain(item) for item in EARLIER if item.package == name), zoo.fetch(name)]
+    releases = [item.version for item in EARLIER if item.package == name] + [zoo.entry(name).version]
+    for (old, before), (new, after) in pairwise(zip(files, releases, strict=True)):
+        yield Pair(name, f"{before} to {after}: dense", old, new)
+        installed = _compressed(old, folder / before, ENTROPY)
+        yield Pair(name, f"{before} to {after}: psh", installed, _compressed(new, folder / "alone", ENTROPY))
+        kept = _compressed(new, folder / "kept", ENTROPY, installed)
+        yield Pair(name, f"{before} to {after}: psh, `--ota-base`", installed, kept)
+
+
 def _changed(name: str, folder: Path) -> Iterator[Pair]:
     """Other changes: compressed for the first time, by other passes, and with the old codebooks."""
     dense = zoo.fetch(name)
@@ -138,3 +152,6 @@ def fine_tuned(name: str, steps: int, head: bool, path: Path) -> Path:
     train_lenet.tune(net, steps, list(net[-1].parameters() if head else net.parameters()))
     onnx.save(train_lenet.export(net, name, 0.0), path)
     return path
+
+
+RELEASES: dict[str, Callable[[str, Path], Iterator[Pair]]] = {"silero-vad": _released}

@@ -38,9 +38,9 @@ def _ocr(name: str, file: str, megabytes: float, task: str, score: str | None, s
     )  # fmt: skip
 
 
-def _silero(name: str, file: str, megabytes: float, task: str, sha256: str) -> Entry:
+def _silero(name: str, file: str, megabytes: float, task: str, sha256: str, version: str = "6.2.3") -> Entry:
     return Entry(
-        name=name, registry="pypi", package="silero-vad", version="6.2.3",
+        name=name, registry="pypi", package="silero-vad", version=version,
         file=f"silero_vad/data/{file}", sha256=sha256, megabytes=megabytes,
         licence="MIT", task=task, score="voice",
     )  # fmt: skip
@@ -226,6 +226,14 @@ IMAGES = _files("pypi", "foolbox", "3.3.4", "foolbox/data/", {
     "imagenet_18_317.jpg": "b9412f92f0b1c3faede45b55a44940977daa744f2040118d0538cf597fca785d",
     "imagenet_19_305.jpg": "e1f58f00e2e47ce930d7ecab0e46a78316054f68c10d0742e87c1cc092324556",
 })
+_EARLIER = "voice activity, an earlier release"
+EARLIER: tuple[Entry, ...] = (
+    _silero("silero-vad-5.1.2", "silero_vad.onnx", 2.33, _EARLIER, version="5.1.2",
+            sha256="2623a2953f6ff3d2c1e61740c6cdb7168133479b267dfef114a4a3cc5bdd788f"),
+    _silero("silero-vad-6.0.0", "silero_vad.onnx", 2.33, _EARLIER, version="6.0.0",
+            sha256="597d30b3ec076608d059477bb14cfeffdf951bf5cae370d38f65d33bbfe82004"),
+)
+"""Earlier releases of models above, oldest first: real updates, each model trained anew."""
 # fmt: on
 
 FILES: tuple[Item, ...] = (
