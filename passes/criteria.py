@@ -24,13 +24,14 @@ CACHED = 512 << 20  # bytes of moments whose factors are all kept
 CRITERIA = ("auto", "magnitude", "wanda", "obd", "obs")
 
 
-def measurable(layer: Layer) -> bool:
-    """Whether products with the weight are known, rather than how often its rows are picked, and of few groups.
+def measurable(layer: Layer, groups: int | None = MOST_GROUPS) -> bool:
+    """Whether products with the weight are known, rather than how often its rows are picked, and of so many groups.
 
-    Depthwise convolutions have many: one by one they take long, and their few inputs make up for little.
+    Depthwise convolutions have many: when weights go, their few inputs make up for little.
     """
     matrices = layer.moments.matrices
-    return matrices.size > 0 and len(matrices) <= MOST_GROUPS and bool(np.isfinite(matrices).all())
+    few = groups is None or len(matrices) <= groups
+    return matrices.size > 0 and few and bool(np.isfinite(matrices).all())
 
 
 def importance(layer: Layer, values: Array) -> Array:

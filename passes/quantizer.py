@@ -17,7 +17,7 @@ import numpy.typing as npt
 from onnxsqueeze.encode import Scale, Sharing
 from onnxsqueeze.encode.indices import reconstruct, row_chunks
 from onnxsqueeze.passes.share import channel_scale
-from onnxsqueeze.passes.surgeon import compensate, compensate_groups, factor, shrinkage
+from onnxsqueeze.passes.surgeon import MANY, compensate, compensate_groups, factor, shrinkage
 from onnxsqueeze.runtime import native
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 MOST_LEVELS = 255
-MANY = 8  # groups, from which on they are worked off together
 FAINTEST = 1e-12  # share of all levels that no level's is taken to be below
 BORDER = 0.1155 / 2  # λ / 2Δ² at which a bit is worth as much squared error here as by a finer grid: 6 dB a bit
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from onnxsqueeze.encode import Sharing
 from onnxsqueeze.encode.indices import reconstruct, row_chunks, scale_slice
 from onnxsqueeze.passes.bounds import FAINTEST
-from onnxsqueeze.passes.surgeon import Change, Factors, compensate, output_error
+from onnxsqueeze.passes.surgeon import MANY, Change, Factors, compensate, compensate_groups, output_error
 from onnxsqueeze.runtime import native
 
 if TYPE_CHECKING:
@@ -31,6 +31,14 @@ def carried(surgery: Surgery, layer: Layer, values: Array, sharing: Sharing, pla
     scales = layer.reading.matrix(np.broadcast_to(scale, values.shape))
     zero, nearest = layer.reading.matrix(values == 0), layer.reading.matrix(plain.astype(np.float32))
 
+    if len(layer.moments.matrices) >= MANY:
+        matrix = layer.reading.matrix(values.astype(np.float32))
+        uppers = np.stack([factors.upper for _, _, factors in surgery.parts(layer, matrix)])
+        made = _together(matrix, uppers, codebook, middles, scales, zero)
+        worse = _energy(layer, nearest - matrix) < _energy(layer, made - matrix)
+        rounded = np.where(worse[:, :, None], nearest, made)
+        return _exact(layer.reading.restore(rounded), values, sharing, middles)
+
     def operate(weights: Array, place: tuple[int, Array], factors: Factors) -> Array:
         group, inputs = place
         own, gone = (np.ascontiguousarray(of[group][:, inputs].T) for of in (scales, zero))
@@ -49,6 +57,20 @@ def carried(surgery: Surgery, layer: Layer, values: Array, sharing: Sharing, pla
     return _exact(surgery.each(layer, values, operate), values, sharing, middles)
 
 
+def _together(weights: Array, uppers: Array, codebook: Array, middles: Array, scales: Array, zero: Array) -> Array:
+    """Many small groups at once: all [groups, outputs, inputs], but for ``uppers`` [groups, inputs, inputs]."""
+    made = np.empty(weights.shape, np.float32)
+
+    def change(j: int, now: Array) -> Array:
+        own = scales[:, :, j]
+        indices = native.assign(np.ascontiguousarray((now / own).reshape(-1)), middles).reshape(now.shape)
+        made[:, :, j] = np.where(zero[:, :, j], 0, codebook[indices] * own)
+        return made[:, :, j]
+
+    compensate_groups(weights, uppers, change)
+    return made
+
+
 def _exact(rounded: Array, values: Array, sharing: Sharing, middles: Array) -> Array:
     """Float32 values on the codebook as decoding makes them, in the weight's type."""
     result = np.empty_like(values)
@@ -61,17 +83,21 @@ def _exact(rounded: Array, values: Array, sharing: Sharing, middles: Array) -> A
     return result
 
 
-def relative_output_error(surgery: Surgery, layer: Layer, values: Array, changed: Array) -> float:
+def relative_output_error(layer: Layer, values: Array, changed: Array) -> float:
     """Root mean square over the outputs of how far each moves, over its own standard deviation."""
     original = layer.reading.matrix(values.astype(np.float32))
     change = layer.reading.matrix(changed.astype(np.float32)) - original
-    moved = np.zeros(original.shape[:2])
-    power = np.zeros(original.shape[:2])
-    means = layer.moments.means
-    for group, inputs, factors in surgery.parts(layer, original):
-        weights = original[group][:, inputs]
-        moved[group] += output_error(change[group][:, inputs], factors)
-        mean = means[min(group, len(means) - 1), inputs]
-        power[group] += output_error(weights, factors) - np.square(weights.astype(np.float64) @ mean)
+    means = np.matmul(original, layer.moments.means[:, :, None].astype(np.float64))[:, :, 0]
+    moved, power = _energy(layer, change), _energy(layer, original) - np.square(means)
     least = max(FAINTEST**2 * float(power.max(initial=0)), 1e-60)
     return float(np.sqrt(np.mean(np.maximum(moved, 0) / np.maximum(power, least))))
+
+
+def _energy(layer: Layer, matrix: Array) -> Array:
+    """E[(w x)²] of each output that weights [groups, outputs, inputs] make: float64 [groups, outputs]."""
+    matrices = layer.moments.matrices
+    width, found = matrices.shape[2], np.zeros(matrix.shape[:2])
+    for block in range(matrices.shape[1]):
+        part = matrix[:, :, block * width : (block + 1) * width]
+        found += np.einsum("goi,goi->go", np.matmul(part, matrices[:, block]), part, dtype=np.float64)
+    return found

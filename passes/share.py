@@ -84,7 +84,7 @@ class Share:
         of, surgery = {weight.name: (weight, bound) for weight, bound in jobs}, Surgery()
         changed: dict[str, bool] = {}
         for stage in layers(model, context.calibration or (), set(of), context.jobs, context.progress, "share"):
-            for layer in filter(measurable, stage):
+            for layer in (layer for layer in stage if measurable(layer, None)):
                 changed[layer.name] = self._share(*of[layer.name], entropy, context, (surgery, layer))
         return changed
 
@@ -143,7 +143,7 @@ class Share:
             shared = carried(*data, values, sharing, apply(values, sharing))
             if self.bits is not None:
                 return shared, sharing
-            error = relative_output_error(*data, values, shared)
+            error = relative_output_error(data[1], values, shared)
             if error <= bound:
                 best = shared, sharing
             if best is not None and (error > 0.9 * bound or target > LOOSER * bound):

@@ -20,6 +20,7 @@ Plan = Callable[[int, Array], Change]  # place of the first of some columns, the
 DAMPING = 0.01  # of the mean of the diagonal, added to it
 LEAF = 16  # columns that are worked off one by one
 BLOCK = 128  # columns that are planned together
+MANY = 8  # groups, from which on they are worked off together
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,16 @@ from onnxsqueeze.errors import PassError
 from onnxsqueeze.model import Model
 from onnxsqueeze.passes import PASSES
 from onnxsqueeze.passes.criteria import CRITERIA
-from onnxsqueeze.passes.surgeon import Change, Factors, compensate, factor, output_error
+from onnxsqueeze.passes.surgeon import (
+    Change,
+    Factors,
+    compensate,
+    compensate_groups,
+    damping,
+    factor,
+    output_error,
+    shrinkage,
+)
 from onnxsqueeze.pipeline import Context, parse
 
 Array = np.ndarray[Any, Any]
@@ -263,3 +272,29 @@ def test_weights_of_which_samples_say_nothing_are_said_to_be_pruned_by_magnitude
     (step,) = parse("prune{sparsity=0.5}", PASSES)
     assert step(changed, Context(calibration=feeds(model), notes=notes.append)) == 2
     assert any("'table' pruned by magnitude" in note for note in notes)
+
+
+@pytest.mark.parametrize(("groups", "outputs", "inputs"), [(1, 5, 9), (40, 1, 25), (9, 3, 16)])
+def test_groups_together_are_groups_one_by_one(groups: int, outputs: int, inputs: int) -> None:
+    weights = gaussian(groups, outputs, inputs) * 4
+    uppers = np.stack([factor(moments(inputs, seed)).upper for seed in range(groups)])
+    made = np.empty((inputs, groups, outputs), np.float32)
+
+    def together(j: int, now: Array) -> Array:
+        made[j] = np.round(now)
+        return made[j]
+
+    def plan(start: int, columns: Array) -> Change:
+        return lambda j, now: np.round(now)
+
+    compensate_groups(weights, uppers, together)
+    expected = [compensate(w, upper, plan) for w, upper in zip(weights, uppers, strict=True)]
+    np.testing.assert_array_equal(made.transpose(1, 2, 0), np.stack(expected))
+
+
+def test_few_rows_are_drawn_to_equal_inputs() -> None:
+    shares = [shrinkage(moments(40, rows=rows), rows) for rows in (3, 10, 100, 10000)]
+    assert 0.01 <= shares[-1] < shares[2] < shares[1] < shares[0] <= 1
+    matrix = moments(40, rows=10)
+    assert damping(matrix, 10) == pytest.approx(shares[1] / (1 - shares[1])) or shares[1] > 0.5
+    assert damping(np.eye(8, dtype=np.float32), 10) == 1, "at most as much again"

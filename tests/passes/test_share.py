@@ -161,3 +161,18 @@ def test_a_scale_per_channel_pays_where_channels_differ() -> None:
     errors = {s: relative_error(weight, share(weight, bits=4, scale=s)[1], 1) for s in ("none", "channel", "auto")}
     assert errors["channel"] < errors["none"] / 2
     assert errors["auto"] == min(errors.values())
+
+
+def test_depthwise_convolutions_follow_their_inputs_too() -> None:
+    """Neighbouring pixels are alike: what rounding one tap does, the others make up for."""
+    conv = "(float[1,64,12,12] x) => (float[1,64,10,10] y) { y = Conv <group=64, kernel_shape=[3,3]> (x, w) }"
+    proto = build(conv, w=gaussian(64, 1, 3, 3))
+    smooth = np.random.default_rng(0).standard_normal((24, 64, 12, 12)).cumsum(axis=2).cumsum(axis=3).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(smooth[16:], (3, 3), (2, 3))
+    errors = {}
+    for feedback in (False, None):
+        model = Model.load(proto)
+        Share(bits=3, feedback=feedback)(model, Context(calibration=tuple({"x": x[None]} for x in smooth[:16])))
+        change = (model.weights()[0].values() - gaussian(64, 1, 3, 3))[:, 0]
+        errors[feedback] = float(np.square(np.einsum("nchwij,cij->nchw", windows, change)).mean())
+    assert errors[None] < 0.5 * errors[False]
