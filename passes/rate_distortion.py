@@ -24,6 +24,7 @@ Array = npt.NDArray[Any]
 
 OCTAVES = (-5, 2.5)  # log2 of the grid's step over the values' root mean square
 MEASURED, TRIED = 2, 64  # steps an octave that are measured, and that may be chosen: between them, interpolation
+LARGE = 1 << 18  # weights, from which on every second step is enough: curves of many weights are smooth
 FAINTEST = 1e-30
 
 
@@ -113,7 +114,8 @@ def unpacked(kept: Any) -> Table | None:
 def measure(name: str, quantizer: Quantizer) -> Table | None:
     """The table of one weight, without gains; None where nothing is smaller than its dense values."""
     low, high = OCTAVES
-    finenesses = np.exp2(np.arange(round(low * MEASURED), round(high * MEASURED) + 1) / MEASURED)
+    places = np.arange(round(low * MEASURED), round(high * MEASURED) + 1)
+    finenesses = np.exp2((places if quantizer.values.size < LARGE else places[places % MEASURED == 0]) / MEASURED)
     curves = [curve for scale in quantizer.scales if (curve := _curve(quantizer, scale, finenesses)) is not None]
     values = quantizer.values
     return Table(name, values.size, values.nbytes, quantizer.energy, tuple(curves)) if curves else None

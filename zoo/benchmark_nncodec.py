@@ -60,7 +60,6 @@ class _Peer:
         self._codec, self._source, self._folder, self._feeds = codec, source, folder, feeds
         self._model = Model.load(source)
         PASSES["fold"]()(self._model, Context())
-        self._model.weights(1)
         self._weights = {w.name: w for w in self._model.weights(1) if w.dtype == np.float32}
         self._values = {name: w.values().copy() for name, w in self._weights.items()}
         self._known: dict[int, tuple[float, int]] = {}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 Feeds = Sequence[Mapping[str, Any]]
 
-ROWS, ROWS_LEAST, ROWS_MOST = 16384, 64, 2048  # over all samples, and of one
+ROWS, ROWS_LEAST, ROWS_MOST = 8192, 64, 2048  # over all samples, and of one
 
 
 @dataclass(frozen=True, eq=False)
