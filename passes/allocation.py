@@ -22,6 +22,7 @@ from onnxsqueeze.passes.search import Search
 from onnxsqueeze.passes.stored import stored_nbytes
 
 if TYPE_CHECKING:
+    from onnxsqueeze.calibration.loss import Loss
     from onnxsqueeze.model import Model, Weight
     from onnxsqueeze.passes.resource import Prediction
     from onnxsqueeze.pipeline import Context
@@ -87,7 +88,7 @@ class Allocation:
             held = Trial(self._model, held_out, jobs, store=store) if held_out else None
             tables = self._with_gains(tables, trial)
             if self._budget.size is not None:
-                self._meet_size(tables, self._budget.size)
+                self._meet_size(tables, self._budget.size, trial)
             else:
                 self._meet_loss(tables, self._budget.loss or 0.0, trial, held)
             self._tell(tables, trial, held)
@@ -138,7 +139,7 @@ class Allocation:
     def _choose(self, tables: list[Table], choices: Sequence[Choice | None]) -> None:
         self._grids.apply({t.name: c for t, c in zip(tables, choices, strict=True)})
 
-    def _meet_size(self, tables: list[Table], limit: int) -> None:
+    def _meet_size(self, tables: list[Table], limit: int, trial: Trial | None) -> None:
         """The least loss at no more than ``limit`` bytes of file: what is predicted is corrected by what comes out."""
         self._context.progress.start("meet the size", 0)
         wanted, best = float(limit), None
@@ -160,6 +161,15 @@ class Allocation:
         if best is None:
             raise PassError(f"the file cannot be as small as {limit:,} bytes; the smallest reachable is {nbytes:,}")
         self._choose(tables, best[1])
+        if trial is not None:
+            self._refit(tables, best[1], limit, trial)
+
+    def _refit(self, tables: list[Table], choices: Sequence[Choice | None], limit: int, trial: Trial) -> None:
+        """Fits weights in the order of their use, unless that loses more or takes too many bytes."""
+        state, before = self._grids.state(), trial.loss(self._model)
+        self._grids.refit({t.name: c for t, c in zip(tables, choices, strict=True)})
+        if stored_nbytes(self._model, self._context) > limit or _worse(trial.loss(self._model), before):
+            self._grids.put(state)
 
     def _size(self, tables: list[Table], choices: Sequence[Choice | None]) -> int:
         self._choose(tables, choices)
@@ -189,3 +199,8 @@ def parted(feeds: list[Any]) -> tuple[list[Any], list[Any]]:
         return feeds, feeds
     judging = drawn(len(feeds), JUDGING)
     return [f for i, f in enumerate(feeds) if i not in judging], [feeds[i] for i in judging]
+
+
+def _worse(one: Loss, other: Loss) -> bool:
+    """By the measure asked for; where that tells no difference, by how far outputs have moved."""
+    return (one.value, one.shift) > (other.value, other.shift)
