@@ -16,7 +16,7 @@ def split_axis(op: Op, axis: Axis, sizes: list[int]) -> list[Axis]:
     """Axes that together run over one axis of known size."""
     if axis.labels is None:
         return [Axis(Size(size)) for size in sizes]
-    parts = op.trace.channels.split(axis.labels, sizes, op.cause("cannot be split"))
+    parts = op.trace.channels.split(axis.labels, sizes, op.cause("splits channels in ways that tie them all together"))
     return [Axis(Size(size), part) for size, part in zip(sizes, parts, strict=True)]
 
 
