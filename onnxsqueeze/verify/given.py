@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from onnxsqueeze.calibration import synthetic
 from onnxsqueeze.calibration.samples import Samples, read, split
 from onnxsqueeze.errors import ModelError, PipelineError
@@ -61,7 +63,19 @@ def samples(calibration: Any, source: Path) -> Samples | None:
         feeds = [calibration] if isinstance(calibration, Mapping) else list(calibration)
     if not feeds:
         raise ModelError("calibration samples are empty; give at least one, or none at all")
-    return split(signature.check(proto, feeds, origin), origin)
+    checked = signature.check(proto, feeds, origin)
+    for number, feed in enumerate(checked):
+        _check_values(number, feed, origin)
+    return split(checked, origin)
+
+
+def _check_values(number: int, feed: Mapping[str, Any], origin: str) -> None:
+    """Refuses samples that tell nothing; infinities may be meant, as in masks."""
+    if all(array.size == 0 for array in feed.values()):
+        raise ModelError(f"{origin}: sample {number + 1} is empty; leave it out")
+    for name, array in feed.items():
+        if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
+            raise ModelError(f"{origin}: input '{name}' of sample {number + 1} holds NaN; leave the sample out")
 
 
 MADE = 16  # samples where none are given
