@@ -133,6 +133,7 @@ class Allocation:
         search = Search(self._model, self._grids, tables, limit, trial, self._context.store, progress.advance)
         if not search.run(None if self._budget.score else held, bool(self._feeds)):
             self._choose(tables, [None] * len(tables))
+        if not any(self._grids.now.values()):
             self._context.notes(f"allocate: no grid of any weight holds the loss within {100 * limit:g} %")
         progress.finish()
 

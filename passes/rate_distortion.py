@@ -156,4 +156,20 @@ def within(tables: Sequence[Table], limit: float, by: int) -> list[Choice | None
         else:
             low = middle
     multiplier = 2 ** (high if by == 1 else low)
-    return [t.choose(multiplier) for t in tables]
+    choices = [t.choose(multiplier) for t in tables]
+    return choices if by == 1 else _filled(tables, choices, limit)
+
+
+def _filled(tables: Sequence[Table], choices: list[Choice | None], limit: float) -> list[Choice | None]:
+    """Spends what is left of the bytes: one multiplier for all only reaches some totals (the convex hull)."""
+    filled, left = list(choices), limit - predicted(tables, choices)[0]
+    for place in sorted(range(len(tables)), key=lambda i: -tables[i].cost(choices[i])[1]):
+        nbytes, loss = tables[place].cost(filled[place])
+        for curve in tables[place].curves:
+            finenesses, sizes, losses = curve.tried()
+            best = int(np.where(sizes <= nbytes + left, losses, np.inf).argmin())
+            if sizes[best] <= nbytes + left and losses[best] < loss:
+                left -= float(sizes[best]) - nbytes
+                nbytes, loss = float(sizes[best]), float(losses[best])
+                filled[place] = Choice(float(finenesses[best]), curve.scaled)
+    return filled

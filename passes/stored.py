@@ -11,9 +11,12 @@ from onnxsqueeze.model import Model
 from onnxsqueeze.passes.huffman import Huffman
 from onnxsqueeze.pipeline import Silent
 from onnxsqueeze.pipeline.lower import lower
+from onnxsqueeze.pipeline.stamp import stamp
 
 if TYPE_CHECKING:
     from onnxsqueeze.pipeline import Context
+
+STAMP = "fold,allocate{size=1000000000 score=module:function},huffman"  # as long as most
 
 
 def stored_nbytes(model: Model, context: Context) -> int:
@@ -29,6 +32,7 @@ def stored(model: Model, context: Context, folder: Path) -> Path:
     copy = copied(model, folder)
     Huffman()(copy, quiet)
     lower(copy, quiet)
+    stamp(copy, STAMP, False)
     path = folder / "stored.onnx"
     copy.save(path, durable=False)
     return path

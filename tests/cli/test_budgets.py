@@ -32,7 +32,8 @@ def intact(path):  # nothing may change
     import onnx
     from onnx import numpy_helper
     weights = {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
-    return float(all(any(numpy.array_equal(v, w) for w in weights.values()) for v in numpy.load("weights.npz").values()))
+    originals = numpy.load("weights.npz").values()
+    return float(all(any(numpy.array_equal(v, w) for w in weights.values()) for v in originals))
 
 def broken(path):
     raise RuntimeError("no such\\ntest set")
@@ -124,7 +125,7 @@ def test_the_split_and_the_losses_are_told(folder: Path, capsys: Capture) -> Non
 def test_the_tasks_own_score_decides(folder: Path, capsys: Capture) -> None:
     facts = told(capsys, "--calibration", "s.npz", "--max-loss", "2%", "--score", "my_task:accuracy")
     score = next(o for o in facts["account"]["steering_loss"] if o["kind"] == "score")
-    assert 0 <= score["measured"] <= 0.02 and facts["ratio"] > 4
+    assert 0 <= score["measured"] <= 0.02 and facts["ratio"] > 3
     import my_task  # type: ignore[import-not-found]
 
     before, after = my_task.accuracy("in.onnx"), my_task.accuracy("out.onnx")
@@ -132,9 +133,8 @@ def test_the_tasks_own_score_decides(folder: Path, capsys: Capture) -> None:
 
 
 def test_a_model_that_bears_nothing_is_copied(folder: Path, capsys: Capture) -> None:
-    facts = told(
-        capsys, "--calibration", "s.npz", "--max-loss", "1%", "--score", "my_task:intact", "--report", "r.html"
-    )
+    arguments = ("--calibration", "s.npz", "--max-loss", "1%", "--score", "my_task:intact")
+    facts = told(capsys, *arguments, "--report", "r.html")
     notes = " ".join(facts["notes"])
     assert "no grid of any weight holds the loss within 1 %" in notes
     held = facts["account"]["held_out_loss"][0]
@@ -143,17 +143,22 @@ def test_a_model_that_bears_nothing_is_copied(folder: Path, capsys: Capture) -> 
         assert Path("out.onnx").read_bytes() == Path("in.onnx").read_bytes()
     assert facts["compressed_nbytes"] <= facts["original_nbytes"]
     assert "no grid of any weight holds the loss within 1 %" in Path("r.html").read_text()
-    assert main(["in.onnx", "out.onnx", "--calibration", "s.npz", "--max-loss", "1%", "--score", "my_task:intact"]) == 0
+    assert main(["in.onnx", "out.onnx", *arguments]) == 0
     assert "no grid of any weight holds the loss within 1 %" in " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.parametrize("share", [0.5, 0.2, 0.1])
+@pytest.mark.parametrize("share", [0.2, 0.1, 0.05])
 def test_a_size_is_met_within_one_per_cent(folder: Path, capsys: Capture, share: float) -> None:
+    """Of a file in which the functions that decode, whose number jumps, weigh little."""
+    rng = np.random.default_rng(1)
+    model = parser.parse_model(MODEL.replace("128", "1024"))
+    for name, shape in (("a", (96, 1024)), ("b", (1024, 10))):
+        values = (rng.standard_normal(shape) / 8).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(values, name))
+    onnx.save(model, "in.onnx")
     size = int(share * Path("in.onnx").stat().st_size)
     facts = told(capsys, "--calibration", "s.npz", "--target-size", str(size))
-    reached = Path("out.onnx").stat().st_size
-    assert reached == facts["compressed_nbytes"] <= size
-    assert reached >= 0.99 * size or share == 0.5, "at half of the size nothing is lost any more"
+    assert 0.99 * size <= Path("out.onnx").stat().st_size == facts["compressed_nbytes"] <= size
 
 
 def test_a_size_out_of_reach_is_refused_with_the_smallest(folder: Path, capsys: Capture) -> None:
@@ -175,7 +180,8 @@ def test_targets_of_devices(folder: Path, capsys: Capture) -> None:
     assert "the least reachable is" in refused(capsys, "--target-latency", "1ns")
     assert "unknown device 'phone'" in refused(capsys, "--target-latency", "1s", "--device", "phone")
     assert "must be a time such as 5ms" in refused_usage(capsys, "--target-latency", "5mJ")
-    assert "--device is what" in refused(capsys, "--max-loss", "1%", "--device", "eie") or True
+    assert "a device goes with" in refused(capsys, "--max-loss", "1%", "--device", "eie")
+    assert "--device is what" in refused(capsys, "--device", "eie")
 
 
 def refused_usage(capsys: Capture, *arguments: str) -> str:
