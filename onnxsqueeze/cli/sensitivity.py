@@ -33,7 +33,9 @@ def command(arguments: Sequence[str]) -> Command:
         default="",
         help="takes a model's path, gives its score: that decides then",
     )
-    made.add_argument("--samples", type=from_(1), metavar="N", help="samples to measure on (default: 4 to 16)")
+    made.add_argument(
+        "--samples", type=from_(1), metavar="N", help="samples to measure on (default: 2 to 16, by the work of a run)"
+    )
     made.add_argument("--seed", type=from_(0), default=0, metavar="N", help="seed of all random draws (default 0)")
     made.add_argument("--jobs", type=from_(1), metavar="N", help="weights at a time (default: one a core)")
     made.add_argument("--work-dir", metavar="DIR", help="keep results there: a run that was broken off goes on")

@@ -21,6 +21,7 @@ from onnxsqueeze.calibration.outputs import class_axes
 from onnxsqueeze.calibration.probe import Probe
 from onnxsqueeze.calibration.trial import Trial
 from onnxsqueeze.compress import resolve
+from onnxsqueeze.cost import figures
 from onnxsqueeze.draft import RUN_UP_TO
 from onnxsqueeze.errors import ModelError, PipelineError
 from onnxsqueeze.model import Model
@@ -41,7 +42,9 @@ Array = npt.NDArray[Any]
 Feed = Mapping[str, Any]
 
 MINIMUM = 256  # elements of a weight, as in ``share``
-RUNS, FEWEST, MOST = 16384, 4, 16  # runs of the model altogether, and samples that each variant runs on
+MACS, RUNS = 4e12, 16384  # multiply-accumulates and runs altogether, at most
+FEWEST, MOST = 2, 16  # samples that each variant runs on
+ENOUGH = 4  # samples that were not fitted to
 FITTED = 64  # samples that tell what flows into the weights, at most
 
 
@@ -134,7 +137,7 @@ def sensitivity(
         calibration: samples as for ``compress``; three quarters tell what flows into the weights, on the others the
             loss is measured. None: inputs are made up, and weights are changed without knowing what flows into them.
         score: ``module:function`` that takes the path of a model and gives a number; the loss is then its own.
-        samples: that the loss is measured on; None for 4 to 16, fewer for models of many weights.
+        samples: that the loss is measured on; None for 2 to 16, fewer where runs take longer.
         seed: of everything that is drawn.
         jobs: weights at a time; None for one a core. Results do not depend on it.
         work_dir: folder that keeps the result of each weight, by which a run that was broken off goes on.
@@ -194,8 +197,6 @@ def _tell_unreached(layers: Sequence[Layer], notes: list[str]) -> None:
 
 def _data(samples: Samples | None, source: Path, count: int | None, weights: int, seed: int) -> _Data:
     """On which samples losses are measured, and on which weights are fitted."""
-    variants = len(SPARSITIES) + len(BITS)
-    count = count or max(FEWEST, min(MOST, RUNS // (variants * weights)))
     if samples is None:
         if file_nbytes(source, parse(source)) > RUN_UP_TO:
             raise ModelError(f"'{source}' is of over 2 GB; give samples to run it on with --calibration")
@@ -203,12 +204,23 @@ def _data(samples: Samples | None, source: Path, count: int | None, weights: int
         if made is None:
             raise ModelError(f"no inputs could be made from the signature of '{source}'; give some with --calibration")
         feeds = [*made.steering, *made.held_out]
-        return _Data(feeds[:count], (), made.origin, False)
-    enough = len(samples.held_out) >= min(count, FEWEST)
+        return _Data(feeds[: count or _affordable(source, feeds[0], weights)], (), made.origin, False)
+    count = count or _affordable(source, samples.held_out[0], weights)
+    enough = len(samples.held_out) >= min(count, ENOUGH)
     measured = samples.held_out if enough else (*samples.held_out, *samples.steering)
     if samples.overlap:
         measured = samples.held_out
     return _Data(measured[:count], samples.steering[:FITTED], samples.origin, True)
+
+
+def _affordable(source: Path, feed: Feed, weights: int) -> int:
+    """Samples that all variants of all weights can run on in reasonable time."""
+    runs = weights * (len(SPARSITIES) + len(BITS))
+    try:
+        macs = figures(source, shapes={name: np.shape(value) for name, value in feed.items()}).macs
+    except ModelError:
+        macs = 0
+    return max(FEWEST, min(MOST, RUNS // runs, int(MACS / (runs * max(macs, 1)))))
 
 
 class _Work:
