@@ -34,10 +34,16 @@ struct Shape {
   size_t block, vectors;  // columns, and the most vectors of a panel
   size_t rows;            // of a chunk, at most
 };
-constexpr Shape kLinearShape = {256, 3, 512}, kConvolutionShape = {128, 4, 512};
-static_assert(kLinearShape.vectors <= kMaxVectors && kConvolutionShape.vectors <= kMaxVectors);
+constexpr Shape kLinearShape = {256, 3, 512};
+constexpr Shape kSparseShape = {128, 4, 512};  // of convolutions: a row of a block costs more than its values
+constexpr Shape kDenserShape = {64, 8, 512};   // with many values: each is loaded for more outputs
+constexpr double kDenser = 0.15;               // from which share of values that are not zero on
+constexpr size_t kMostSums = 512 * 8 * 16, kMostInputs = 512 * 16;  // floats of chunks and blocks
 
-inline const Shape& ShapeOf(Use use) { return use == Use::kConvolution ? kConvolutionShape : kLinearShape; }
+inline const Shape& ShapeOf(const Purpose& purpose, double density) {
+  if (purpose.use != Use::kConvolution) return kLinearShape;
+  return density < kDenser ? kSparseShape : kDenserShape;
+}
 
 // Panels that `total` vectors are cut into, as equal as they can be.
 struct Cut {

@@ -16,7 +16,7 @@ OSQ_TARGET OSQ_INLINE void StoreVector(float* to, Vector v) { *reinterpret_cast<
 OSQ_TARGET OSQ_INLINE Vector Broadcast(float value) { return value - Vector{}; }  // keeps -0
 
 // Sums in flight: one waits for the one before it, so that a few vectors are summed up in several sets.
-constexpr int SetsOf(int vectors) { return vectors <= 3 ? 4 : 2; }
+constexpr int SetsOf(int vectors) { return vectors <= 3 ? 4 : vectors <= 5 ? 2 : 1; }
 
 template <int kVectors>
 OSQ_TARGET OSQ_INLINE void AddProduct(float value, const float* in, Vector* sums) {
@@ -71,7 +71,7 @@ OSQ_TARGET void MultiplyAs(const PanelBlock& block) {
       values += 2;
       index += 2;
     }
-    if (count % 2 != 0) {
+    if (kSets > 1 && count % 2 != 0) {
       add(0, kSets - 1);
       ++values;
       ++index;
@@ -81,28 +81,23 @@ OSQ_TARGET void MultiplyAs(const PanelBlock& block) {
 }
 
 void Multiply(const PanelBlock& block, size_t vectors) {
-  static_assert(kMaxVectors == 4);
+  static_assert(kMaxVectors == 8);
   constexpr void (*kFunctions[])(const PanelBlock&) = {MultiplyAs<1>, MultiplyAs<2>, MultiplyAs<3>,
-                                                       MultiplyAs<4>};
+                                                       MultiplyAs<4>, MultiplyAs<5>, MultiplyAs<6>,
+                                                       MultiplyAs<7>, MultiplyAs<8>};
   kFunctions[vectors - 1](block);
 }
 
-template <int kVectors>
-OSQ_TARGET void CollectAs(const float* from, const uint32_t* table, size_t columns, float* out) {
-  for (size_t c = 0; c < columns; ++c, out += kVectors * kWidth) {
-    const float* const run = from + table[c];
-    const float* const next = from + table[std::min(c + 8, columns - 1)];
-    OSQ_UNROLL
-    for (int v = 0; v < kVectors; ++v) __builtin_prefetch(next + v * kWidth);
-    OSQ_UNROLL
-    for (int v = 0; v < kVectors; ++v) StoreVector(out + v * kWidth, LoadVector(run + v * kWidth));
+OSQ_TARGET void Collect(const float* from, const uint32_t* table, size_t columns, const PanelPiece* pieces,
+                        size_t count, size_t pitch, float* out) {
+  for (size_t c = 0; c < columns; ++c, out += pitch) {
+    const float* const column = from + table[c];
+    for (const PanelPiece* piece = pieces; piece < pieces + count; ++piece) {
+      const float* const run = column + piece->from;
+      float* const to = out + piece->to;
+      for (size_t v = 0; v < piece->vectors; ++v) StoreVector(to + v * kWidth, LoadVector(run + v * kWidth));
+    }
   }
-}
-
-void Collect(const float* from, const uint32_t* table, size_t columns, size_t vectors, float* out) {
-  constexpr void (*kFunctions[])(const float*, const uint32_t*, size_t, float*) = {
-      CollectAs<1>, CollectAs<2>, CollectAs<3>, CollectAs<4>};
-  kFunctions[vectors - 1](from, table, columns, out);
 }
 
 OSQ_TARGET void Add(const float* from, float* to, size_t n) {

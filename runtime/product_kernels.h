@@ -10,11 +10,17 @@
 
 namespace osq {
 
-constexpr size_t kMaxVectors = 4;  // of a panel: columns that are computed at once, in vectors
+constexpr size_t kMaxVectors = 8;  // of a panel: columns that are computed at once, in vectors
 
 // A row of a block of a sparse matrix: which row of its chunk, and how many values.
 struct RowRun {
   uint16_t row, count;
+};
+
+// A run of what a column of a convolution meets in a panel.
+struct PanelPiece {
+  size_t from, to;  // from the column's begin, and in the panel
+  size_t vectors;
 };
 
 // Where sums begin, and where they go.
@@ -68,8 +74,11 @@ struct ProductKernels {
   // Adds to each row's sums, which are `vectors` vectors: value * in[column of the value ...].
   void (*multiply)(const PanelBlock& block, size_t vectors);
 
-  // Copies the vectors of some columns side by side; column c begins at from + table[c].
-  void (*collect)(const float* from, const uint32_t* table, size_t columns, size_t vectors, float* out);
+  // Copies the pieces of some columns side by side, those of the next `pitch` floats further on; column c
+  // begins at from + table[c]. The last vector of a piece may reach over what comes next, which is written
+  // later, or over the end.
+  void (*collect)(const float* from, const uint32_t* table, size_t columns, const PanelPiece* pieces,
+                  size_t count, size_t pitch, float* out);
 
   // out[i * stride + lane] = from[lane][i], for i < n <= 8 and lane < width. Reads no further than n floats.
   void (*interleave)(const float* const* from, size_t n, float* out, size_t stride);

@@ -27,7 +27,7 @@ struct PanelRows {
     size_t first, rows;          // never of two groups of a convolution
     std::vector<size_t> begins;  // of the values of each block; and the end
   };
-  size_t block = 0;  // columns
+  size_t block = 0, vectors = 0;  // columns, and the most vectors of a panel
   std::vector<Chunk> chunks;
   std::vector<RowRun> runs;  // chunk by chunk, block by block
   std::vector<uint8_t> index;

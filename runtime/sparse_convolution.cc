@@ -33,7 +33,6 @@ class Layout {
   size_t width() const { return size_[1]; }
   size_t plane() const { return size_[0] * size_[1]; }
   size_t per_channel() const { return phases_[0].size() * phases_[1].size() * plane(); }
-  size_t positions() const { return (c_.output[0] - 1) * width() + c_.output[1]; }
 
   // Where the run of each column of the matrix begins, from its group's first channel.
   std::vector<uint32_t> Table() const {
@@ -91,19 +90,13 @@ class Layout {
   bool as_it_is_ = true;
 };
 
-// Positions of the laid out input that are neighbours in the output, too: those past the output's width drop.
-struct Piece {
-  size_t from, to, count;  // in the panel, and in the output
-};
-
-std::vector<Piece> PiecesOf(size_t first, size_t n, size_t laid_width, size_t width) {
-  if (laid_width == width) return {{0, first, n}};
-  std::vector<Piece> pieces;
-  for (size_t i = 0; i < n;) {
-    const size_t y = (first + i) / laid_width, x = (first + i) % laid_width;
-    const size_t run = std::min(n - i, laid_width - x);
-    if (x < width) pieces.push_back({i, y * width + x, std::min(run, width - x)});
-    i += run;
+// Where `n` outputs from `first` on meet the laid out input: row by row, unless rows lie one after another.
+std::vector<PanelPiece> PiecesOf(size_t first, size_t n, size_t width, size_t laid_width, size_t lanes) {
+  std::vector<PanelPiece> pieces;
+  for (size_t i = 0, run; i < n; i += run) {
+    const size_t y = (first + i) / width, x = (first + i) % width;
+    run = laid_width == width ? n : std::min(n - i, width - x);
+    pieces.push_back({y * laid_width + x, i, Ceil(run, lanes)});
   }
   return pieces;
 }
@@ -116,69 +109,66 @@ class Convolver {
 
   // `size`: floats from `image` on that may be read.
   void Run(const float* image, size_t size, const float* residual, float* y, const Parallel& parallel) const {
-    const size_t positions = layout_.positions(), chunks = matrix_.panels.chunks.size();
-    const Cut cut(Ceil(positions, kernels_.width), kConvolutionShape.vectors);
+    const size_t area = c_.output[0] * c_.output[1], chunks = matrix_.panels.chunks.size();
+    const Cut cut(Ceil(area, kernels_.width), matrix_.panels.vectors);
     parallel(cut.panels * chunks, [&](size_t task) {
       const size_t first = task / chunks * cut.vectors * kernels_.width;
-      const size_t n = std::min(cut.vectors * kernels_.width, positions - first);
-      RunChunk(matrix_.panels.chunks[task % chunks], image, size, {first, n, cut.vectors}, residual, y);
+      const size_t n = std::min(cut.vectors * kernels_.width, area - first);
+      RunChunk(matrix_.panels.chunks[task % chunks], image, size, {first, n, Ceil(n, kernels_.width)},
+               residual, y);
     });
   }
 
  private:
   struct Panel {
-    size_t first, n, vectors;  // positions, and how many vectors they make
+    size_t first, n, vectors;  // outputs, and how many vectors they make
   };
 
   void RunChunk(const PanelRows::Chunk& chunk, const float* image, size_t size, const Panel& panel,
                 const float* residual, float* y) const {
-    constexpr size_t kMost = kConvolutionShape.vectors * 16;
-    alignas(64) float tile[kConvolutionShape.rows * kMost];
-    alignas(64) float inputs[kConvolutionShape.block * kMost];
+    alignas(64) float tile[kMostSums];
+    alignas(64) float inputs[kMostInputs + 16];
     const size_t pitch = panel.vectors * kernels_.width, block = matrix_.panels.block;
     const size_t group = chunk.first / (matrix_.rows / c_.groups);
-    const size_t before = group * (c_.channels / c_.groups) * layout_.per_channel() + panel.first;
+    const size_t before = group * (c_.channels / c_.groups) * layout_.per_channel();
     const float* const bias = epilogue_.bias.empty() ? nullptr : epilogue_.bias.data() + chunk.first;
     const size_t area = c_.output[0] * c_.output[1], blocks = chunk.begins.size() - 1;
-    float* const out = y + chunk.first * area;
-    const auto pieces = PiecesOf(panel.first, panel.n, layout_.width(), c_.output[1]);
-    const bool is_whole = pieces.size() == 1 && pieces[0].count == pitch;  // sums go where they belong
+    float* const out = y + chunk.first * area + panel.first;
+    const auto pieces = PiecesOf(panel.first, panel.n, c_.output[1], layout_.width(), kernels_.width);
+    const bool is_whole = panel.n == pitch;  // sums go where they belong
     for (size_t b = 0; b < blocks; ++b) {
       const size_t columns = std::min(block, matrix_.columns - b * block);
-      Collect(table_.data() + b * block, columns, image + before, size - before, panel, inputs);
+      Collect(table_.data() + b * block, columns, image + before, size - before, panel, pieces, inputs);
       PanelBlock work = BlockOf(matrix_.panels, chunk, b);
       work.in = inputs;
       work.sums = {bias, b == 0 ? nullptr : tile, pitch, tile, pitch};
       if (is_whole && b + 1 == blocks) {
-        work.sums.out = out + pieces[0].to;
+        work.sums.out = out;
         work.sums.out_stride = area;
       }
       kernels_.multiply(work, panel.vectors);
     }
-    if (residual != nullptr) residual += chunk.first * area;
+    if (residual != nullptr) residual += chunk.first * area + panel.first;
     for (size_t r = 0; r < chunk.rows; ++r) {
-      float* const sums = is_whole ? out + r * area + pieces[0].to : tile + r * pitch;
-      if (residual != nullptr) {
-        for (const Piece& piece : pieces)
-          kernels_.add(residual + r * area + piece.to, sums + piece.from, piece.count);
-      }
-      epilogue_.Apply(sums, pitch);
-      if (is_whole) continue;
-      for (const Piece& piece : pieces)
-        std::copy_n(sums + piece.from, piece.count, out + r * area + piece.to);
+      float* const sums = is_whole ? out + r * area : tile + r * pitch;
+      if (residual != nullptr) kernels_.add(residual + r * area, sums, panel.n);
+      epilogue_.Apply(sums, panel.n);
+      if (!is_whole) std::copy_n(sums, panel.n, out + r * area);
     }
   }
 
   // Copies what the columns of a block meet. Lanes past the panel's end may hold anything that can be read; a
-  // column near the end of the image is copied lane by lane.
+  // column near the end of an image that was not laid out, and so is one piece, is copied lane by lane.
   void Collect(const uint32_t* table, size_t columns, const float* from, size_t size, const Panel& panel,
-               float* out) const {
+               const std::vector<PanelPiece>& pieces, float* out) const {
     const size_t pitch = panel.vectors * kernels_.width;
     size_t whole = columns;
-    while (whole > 0 && size_t{table[whole - 1]} + pitch > size) --whole;
-    kernels_.collect(from, table, whole, panel.vectors, out);
+    if (layout_.as_it_is()) {
+      while (whole > 0 && size_t{table[whole - 1]} + panel.first + pitch > size) --whole;
+    }
+    kernels_.collect(from, table, whole, pieces.data(), pieces.size(), pitch, out);
     for (size_t c = whole; c < columns; ++c) {
-      std::copy_n(from + table[c], panel.n, out + c * pitch);
+      std::copy_n(from + table[c] + panel.first, panel.n, out + c * pitch);
       std::fill_n(out + c * pitch + panel.n, pitch - panel.n, 0.0f);
     }
   }
@@ -201,7 +191,7 @@ void SparseConvolve(const SparseRows& matrix, const Convolution& c, const float*
   const size_t laid = c.channels * layout.per_channel();
   if (laid >= kTableEnd) throw std::length_error("the input of a convolution has 2^32 elements or more");
   const Convolver convolver(matrix, c, layout, epilogue);
-  constexpr size_t kSlack = kConvolutionShape.vectors * 16;
+  constexpr size_t kSlack = kMaxVectors * 16;
   const Floats copy = layout.as_it_is() ? nullptr : Allocate(laid + kSlack);
   if (copy != nullptr) std::fill_n(copy.get() + laid, kSlack, 0.0f);
   for (size_t b = 0; b < batch; ++b) {

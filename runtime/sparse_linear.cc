@@ -108,14 +108,14 @@ void LinearByPanels(const SparseRows& matrix, const float* x, size_t batch, cons
                     float* y, const Parallel& parallel) {
   const ProductKernels& kernels = ActiveProductKernels();
   const std::vector<PanelRows::Chunk>& chunks = matrix.panels.chunks;
-  const Cut cut(Ceil(batch, kernels.width), ShapeOf(matrix.use).vectors);
+  const Cut cut(Ceil(batch, kernels.width), matrix.panels.vectors);
   const size_t pitch = cut.vectors * kernels.width, together = ChunksOfTask(matrix, cut.vectors);
   const Interleaved inputs(kernels, x, batch, matrix.columns, cut);
   parallel(cut.panels, [&](size_t panel) { inputs.Fill(panel); });
   const size_t tasks = Ceil(chunks.size(), together);
   parallel(cut.panels * tasks, [&](size_t task) {
     const size_t panel = task / tasks, begin = task % tasks * together, first = panel * pitch;
-    alignas(64) float tile[kConvolutionShape.rows * kMaxVectors * 16];
+    alignas(64) float tile[kMostSums];
     for (size_t i = begin; i < std::min(chunks.size(), begin + together); ++i) {
       const PanelRows::Chunk& chunk = chunks[i];
       for (size_t b = 0; b + 1 < chunk.begins.size(); ++b) {

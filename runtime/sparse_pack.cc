@@ -47,8 +47,10 @@ void PackChunk(const CsrMatrix& m, PanelRows::Chunk* chunk, PanelRows* packed) {
 
 PanelRows PackPanels(const CsrMatrix& m, const Purpose& purpose) {
   PanelRows packed;
-  const Shape shape = ShapeOf(purpose.use);
+  const double elements = static_cast<double>(m.rows) * static_cast<double>(m.columns);
+  const Shape shape = ShapeOf(purpose, static_cast<double>(m.entries) / std::max(1.0, elements));
   packed.block = shape.block;
+  packed.vectors = shape.vectors;
   packed.values.reserve(m.entries);
   packed.index.reserve(m.entries);
   const size_t group = m.rows / std::max<size_t>(1, purpose.groups);
