@@ -1,11 +1,24 @@
 // Convolutions with sparse weights.
 #include <algorithm>
+#include <cstring>
 #include <stdexcept>
 
+#include "bits.h"
 #include "panels.h"
 
 namespace osq {
 namespace {
+
+// Copies a short run of floats: calls of memcpy would take as long as what they do.
+OSQ_INLINE void CopyRun(const float* from, size_t n, float* to) {
+  constexpr size_t kStep = 16;
+  if (n < kStep) {
+    for (size_t i = 0; i < n; ++i) to[i] = from[i];
+    return;
+  }
+  for (size_t i = 0; i + kStep <= n; i += kStep) std::memcpy(to + i, from + i, kStep * sizeof(float));
+  std::memcpy(to + n - kStep, from + n - kStep, kStep * sizeof(float));
+}
 
 // How the input of a convolution is laid out so that each weight meets one run of it: padded, and parted by
 // phase where the stride is over 1, so that neighbours in the output have neighbours in the input.
@@ -56,31 +69,42 @@ class Layout {
   void Fill(const float* x, float* out) const {
     for (const size_t py : phases_[0]) {
       for (const size_t px : phases_[1]) {
-        for (size_t q = 0; q < size_[0]; ++q, out += width()) FillRow(x, q * c_.stride[0] + py, px, out);
+        const Span span = SpanOf(px);
+        for (size_t q = 0; q < size_[0]; ++q, out += width()) {
+          const size_t y = q * c_.stride[0] + py - c_.pad[0];  // wraps around above the input
+          const bool is_inside = y < c_.input[0];
+          FillRow(is_inside ? x + y * c_.input[1] : x, is_inside ? span : Span{}, out);
+        }
       }
     }
   }
 
  private:
+  // Inputs of a row of a phase: zeros come before the first and after the last.
+  struct Span {
+    size_t first, count, from;  // in the row, how many, and of the input
+  };
+
+  Span SpanOf(size_t px) const {
+    const size_t stride = c_.stride[1], pad = c_.pad[1], size = c_.input[1];
+    const size_t first = px >= pad ? 0 : (pad - px + stride - 1) / stride, from = first * stride + px - pad;
+    if (first >= width() || from >= size) return {};
+    return {first, std::min(width() - first, (size - from + stride - 1) / stride), from};
+  }
+
   size_t Phase(int d, size_t at) const {
     const auto found = std::find(phases_[d].begin(), phases_[d].end(), at % c_.stride[d]);
     return static_cast<size_t>(found - phases_[d].begin());
   }
 
-  // One row: zeros, then inputs a stride apart, then zeros.
-  void FillRow(const float* x, size_t padded_y, size_t px, float* out) const {
-    const size_t stride = c_.stride[1], pad = c_.pad[1], size = c_.input[1];
-    size_t first = px >= pad ? 0 : std::min(width(), (pad - px + stride - 1) / stride), end = first;
-    if (padded_y >= c_.pad[0] && padded_y - c_.pad[0] < c_.input[0] && first * stride + px - pad < size) {
-      const float* const row = x + (padded_y - c_.pad[0]) * size + first * stride + px - pad;
-      end = std::min(width(), first + (size - (first * stride + px - pad) + stride - 1) / stride);
-      if (stride == 1) {
-        std::copy_n(row, end - first, out + first);
-      } else {
-        for (size_t q = first; q < end; ++q) out[q] = row[(q - first) * stride];
-      }
+  void FillRow(const float* x, const Span& span, float* out) const {
+    const size_t stride = c_.stride[1], end = span.first + span.count;
+    std::fill(out, out + span.first, 0.0f);
+    if (stride == 1) {
+      CopyRun(x + span.from, span.count, out + span.first);
+    } else {
+      for (size_t i = 0; i < span.count; ++i) out[span.first + i] = x[span.from + i * stride];
     }
-    std::fill_n(out, first, 0.0f);
     std::fill(out + end, out + width(), 0.0f);
   }
 
