@@ -177,8 +177,8 @@ OSQ_API int osq_open_node(const osq_node* node, int* type, size_t* total);
 OSQ_API int osq_decode_node(const osq_node* node, int threads, int type, size_t total, void* out);
 
 // Which kernel would run the weight of a node packed: writes its name, "" where none would. `op_type`: of
-// what it feeds; `rows`: of that node's other input, -1 where not known; `kernel` and `profile`: as the
-// session's options.
+// what it feeds; `rows`: of that node's other input, of Conv the positions of an output, -1 where not known;
+// `kernel` and `profile`: as the session's options.
 OSQ_API int osq_choose_kernel(const osq_node* node, const char* op_type, int64_t rows, int64_t groups,
                               const char* kernel, const char* profile, const char** found);
 

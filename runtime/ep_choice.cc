@@ -12,8 +12,9 @@
 namespace osq {
 namespace {
 
-constexpr size_t kWorthIt = 4096;         // weights below which a layer takes no time either way
-constexpr size_t kRowsWorthIt = 1 << 16;  // elements of an embedding whose memory counts
+constexpr int64_t kPositionsWorthIt = 16;  // of an output of a convolution: fewer do not fill a panel
+constexpr size_t kWorthIt = 4096;          // weights below which a layer takes no time either way
+constexpr size_t kRowsWorthIt = 1 << 16;   // elements of an embedding whose memory counts
 constexpr double kPerColumn = 6;  // products that the input of one column costs to lay out, in a convolution
 
 // Options of a session: "" where one is not set.
@@ -92,6 +93,14 @@ int64_t RowsOf(const std::vector<int64_t>& shape) {
   return rows;
 }
 
+// Positions of an output of Conv; -1 where its shape leaves them open.
+int64_t PositionsOf(const std::vector<int64_t>& shape) {
+  int64_t positions = shape.size() < 3 ? -1 : 1;
+  for (size_t i = 2; i < shape.size(); ++i)
+    positions = shape[i] < 0 || positions < 0 ? -1 : positions * shape[i];
+  return positions;
+}
+
 }  // namespace
 
 Choice Choice::Read(const OrtApi* api, const OrtSessionOptions* options) {
@@ -152,7 +161,10 @@ Decision Choice::Decide(const Graph& graph, const Match& match) const {
     consumer.rows = RowsOf(graph.KnownShape(match.input));
     consumer.is_cut = IsCut(graph, match.input);
   }
-  if (match.kind == Match::kConvolution) consumer.groups = graph.Int(*match.consumer, "group", 1);
+  if (match.kind == Match::kConvolution) {
+    consumer.groups = graph.Int(*match.consumer, "group", 1);
+    consumer.rows = PositionsOf(graph.KnownShape(match.consumer->outputs[0]));
+  }
   return Decide(weight, consumer);
 }
 
@@ -163,7 +175,7 @@ Decision Choice::Decide(const Weight& weight, const Consumer& consumer) const {
     return {Kernel::kRows, "only the rows asked for are decoded"};
   }
   if (weight.total() < kWorthIt) return {Kernel::kStock, "too small to matter"};
-  if (consumer.kind == Match::kConvolution) return DecideConvolution(weight, consumer.groups);
+  if (consumer.kind == Match::kConvolution) return DecideConvolution(weight, consumer);
   return DecideLinear(weight, consumer);
 }
 
@@ -198,8 +210,14 @@ Decision Choice::DecideLinear(const Weight& weight, const Consumer& consumer) co
   return {Kernel::kStock, Percent(zeros) + ": dense is faster" + unknown};
 }
 
-Decision Choice::DecideConvolution(const Weight& weight, int64_t groups) const {
-  if (groups != 1) return {Kernel::kStock, "convolutions of several groups run faster dense"};
+Decision Choice::DecideConvolution(const Weight& weight, const Consumer& consumer) const {
+  if (consumer.rows >= 0 && consumer.rows < kPositionsWorthIt) {
+    return {Kernel::kStock, "outputs of " + std::to_string(consumer.rows) + " positions: dense is faster"};
+  }
+  if (consumer.rows < 0 && weight.shape().size() == 3) {  // pictures have positions enough, sequences may not
+    return {Kernel::kStock, "the length of its outputs is not known, and may be too short"};
+  }
+  if (consumer.groups != 1) return {Kernel::kStock, "convolutions of several groups run faster dense"};
   const double zeros = ZerosOf(weight);
   if (zeros < 0) return {Kernel::kStock, "it does not decode"};
   const std::vector<int64_t>& shape = weight.shape();

@@ -12,7 +12,7 @@ namespace osq {
 // What a weight feeds, as far as the choice depends on it.
 struct Consumer {
   Match::Kind kind;
-  int64_t rows = -1;    // of the input of a product; -1: not known
+  int64_t rows = -1;    // of the input of a product, positions of an output of Conv; -1: not known
   int64_t groups = 1;   // of a convolution
   bool is_cut = false;  // a product's input comes from ThresholdedRelu: most of it is zero
 };
@@ -41,7 +41,7 @@ class Choice {
   void ReadProfile(const std::string& text);
   Decision Forced(const Weight& weight, const Consumer& consumer) const;
   Decision DecideLinear(const Weight& weight, const Consumer& consumer) const;
-  Decision DecideConvolution(const Weight& weight, int64_t groups) const;
+  Decision DecideConvolution(const Weight& weight, const Consumer& consumer) const;
   double ZerosFor(Batch batch) const;
   Decision Sparse(const Consumer& consumer, std::string reason) const;
 

@@ -73,7 +73,7 @@ def choose_kernel(
         attributes: the node's.
         inputs: the node's.
         feeds: operator that the weight feeds: Conv, Gather, Gemm or MatMul.
-        rows: of that operator's other input; -1 where not known.
+        rows: of that operator's other input; of Conv: positions of an output; -1 where not known.
         groups: of a convolution.
         kernel: as for ``onnxsqueeze.runtime.session_options``, like ``profile``.
         profile: the machine's.

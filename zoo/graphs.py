@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -41,10 +42,14 @@ class _Random(Net):
         weights = [self._drawn((outputs, inputs, size, size)), self._zeros(outputs)]
         return self.add("Conv", value, *weights, kernel_shape=[size] * 2, strides=[stride] * 2, pads=[pad] * 4)
 
-    def normal_conv(self, value: str, inputs: int, outputs: int, size: int, stride: int = 1, scale: float = 1) -> str:
+    def normal_conv(
+        self, value: str, inputs: int, outputs: int, size: int, stride: int = 1, scale: float = 1, group: int = 1
+    ) -> str:
         """Convolution without bias, then batch normalization of neutral statistics."""
-        kernel = self._drawn((outputs, inputs, size, size))
-        shape = {"kernel_shape": [size] * 2, "strides": [stride] * 2, "pads": [size // 2] * 4}
+        kernel = self._drawn((outputs, inputs // group, size, size))
+        shape: dict[str, Any] = {"kernel_shape": [size] * 2, "strides": [stride] * 2, "pads": [size // 2] * 4}
+        if group > 1:
+            shape["group"] = group
         value = self.add("Conv", value, kernel, **shape)
         kinds = {"scale": scale, "bias": 0, "mean": 0, "variance": 1}
         name = f"layer{self._layers}"
@@ -122,6 +127,28 @@ def resnet50(seed: int = 0) -> onnx.ModelProto:
             inputs = 4 * width
     value = net.head(net.add("GlobalAveragePool", value), (2048, 1000))
     return net.model("resnet50", "image", (3, 224, 224), value, 1000)
+
+
+def mobilenet(seed: int = 0) -> onnx.ModelProto:
+    """MobileNet with its batch normalization, 4,231,976 parameters. Random weights: speed, memory only."""
+    net = _Random(seed)
+    value, inputs = net.add("Relu", net.normal_conv("image", 3, 32, 3, stride=2)), 32
+    for outputs, stride in (
+        (64, 1),
+        (128, 2),
+        (128, 1),
+        (256, 2),
+        (256, 1),
+        (512, 2),
+        *[(512, 1)] * 5,
+        (1024, 2),
+        (1024, 1),
+    ):
+        value = net.add("Relu", net.normal_conv(value, inputs, inputs, 3, stride, group=inputs))
+        value = net.add("Relu", net.normal_conv(value, inputs, outputs, 1))
+        inputs = outputs
+    value = net.head(net.add("GlobalAveragePool", value), (1024, 1000))
+    return net.model("mobilenet", "image", (3, 224, 224), value, 1000)
 
 
 class _Encoder(_Random):

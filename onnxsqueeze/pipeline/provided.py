@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -30,21 +31,24 @@ def provided(model: Model, kernel: str, profile: str) -> dict[str, str]:
 
     ``kernel``, ``profile``: as for ``onnxsqueeze.runtime.session_options``.
     """
-    rows: dict[str, int] | None = None
+    shapes: dict[str, list[int]] | None = None
     found = {}
     for encoded, consumer in _candidates(model):
         groups = int(_attributes(consumer).get("group", 1))
         name = _kernel(encoded, consumer, -1, groups, kernel, profile)
-        if (
-            not name
-            and consumer.op_type in ("Gemm", "MatMul")
-            and _kernel(encoded, consumer, 1, groups, kernel, profile)
-        ):
-            rows = _rows(model) if rows is None else rows
-            name = _kernel(encoded, consumer, rows.get(consumer.input[0], -1), groups, kernel, profile)
+        if _depends_on_rows(consumer, name, lambda: _kernel(encoded, consumer, 1, groups, kernel, profile)):
+            shapes = _shapes(model) if shapes is None else shapes
+            name = _kernel(encoded, consumer, _rows(consumer, shapes), groups, kernel, profile)
         if name:
             found[consumer.input[PLACES[consumer.op_type]]] = name
     return found
+
+
+def _depends_on_rows(consumer: NodeProto, name: str, of_one: Callable[[], str]) -> bool:
+    """Whether to know the rows may change the kernel: Conv loses one where there are few, others gain one."""
+    if consumer.op_type == "Conv":
+        return bool(name)
+    return not name and consumer.op_type in ("Gemm", "MatMul") and bool(of_one())
 
 
 def _kernel(encoded: Encoded, consumer: NodeProto, rows: int, groups: int, kernel: str, profile: str) -> str:
@@ -78,16 +82,20 @@ def _attributes(node: NodeProto) -> dict[str, Any]:
     return {a.name: helper.get_attribute_value(a) for a in node.attribute}
 
 
-def _rows(model: Model) -> dict[str, int]:
-    """Values to how many rows they have: the product of all dimensions but the last, where these are known."""
-    shapes = {value.name: value.type.tensor_type.shape for value in _inferred(model.proto)}
-    rows = {}
-    for name, shape in shapes.items():
-        count = 1
-        for dim in list(shape.dim)[:-1]:
-            count = -1 if count < 0 or not dim.HasField("dim_value") else count * dim.dim_value
-        rows[name] = count if shape.dim else -1
-    return rows
+def _rows(consumer: NodeProto, shapes: dict[str, list[int]]) -> int:
+    """Rows of the input of a product, positions of an output of Conv; -1 where that is not known."""
+    is_conv = consumer.op_type == "Conv"
+    shape = shapes.get(consumer.output[0] if is_conv else consumer.input[0], [])
+    dims = shape[2:] if is_conv else shape[:-1]
+    return -1 if not shape or min(dims, default=1) < 0 else math.prod(dims)
+
+
+def _shapes(model: Model) -> dict[str, list[int]]:
+    """Values to their dimensions, -1 where one is not known."""
+    return {
+        value.name: [d.dim_value if d.HasField("dim_value") else -1 for d in value.type.tensor_type.shape.dim]
+        for value in _inferred(model.proto)
+    }
 
 
 def _inferred(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
@@ -111,4 +119,4 @@ def _inferred(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
         found = onnx.shape_inference.infer_shapes(proto).graph
     except onnx.shape_inference.InferenceError:
         return []
-    return [*found.input, *found.value_info]
+    return [*found.input, *found.value_info, *found.output]

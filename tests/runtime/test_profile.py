@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import onnxruntime
 import pytest
 from sparse_models import build, packed, sparse
 from test_provider import batches, native, options
 
+from onnxsqueeze.model import Model
+from onnxsqueeze.pipeline.provided import provided
 from onnxsqueeze.runtime import profile
 from onnxsqueeze.runtime.provider import NAME, session_options
 
@@ -39,6 +42,26 @@ def test_the_choice_goes_by_it(tmp_path: Path) -> None:
     for least, nodes in ((0.6, 1), (0.7, 0), (1.01, 0)):
         profile.write_profile(NUMBERS | {"vector": least})
         assert native(model, batches(150, 1), tmp_path, "auto", None)[1] == nodes
+
+
+@pytest.mark.parametrize(("size", "nodes"), [("1,1", 0), ("3,5", 0), ("4,4", 1), ("7,7", 1), ("h,w", 1)])
+def test_convolutions_of_few_positions_stay(size: str, nodes: int, tmp_path: Path) -> None:
+    model = packed(
+        build(f"(float[1,64,{size}] x) => (float[1,64,{size}] y) {{ y = Conv(x, w) }}", w=sparse(64, 64, 1, 1))
+    )
+    shape = [int(side) if side.isdigit() else 8 for side in size.split(",")]
+    assert native(model, [{"x": sparse(1, 64, *shape)}], tmp_path, "auto", None)[1] == nodes
+    assert len(provided(Model.load(onnx.ModelProto.FromString(model)), "auto", "")) == nodes
+
+
+@pytest.mark.parametrize(("length", "nodes"), [("9", 0), ("90", 1), ("l", 0)])
+def test_sequences_of_unknown_length_stay(length: str, nodes: int, tmp_path: Path) -> None:
+    model = packed(
+        build(f"(float[1,64,{length}] x) => (float[1,64,{length}] y) {{ y = Conv(x, w) }}", w=sparse(64, 64, 1))
+    )
+    feeds = [{"x": sparse(1, 64, int(length) if length.isdigit() else 8)}]
+    assert native(model, feeds, tmp_path, "auto", None)[1] == nodes
+    assert len(provided(Model.load(onnx.ModelProto.FromString(model)), "auto", "")) == nodes
 
 
 def test_an_unknown_batch_counts_as_the_worst(tmp_path: Path) -> None:
