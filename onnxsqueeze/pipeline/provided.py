@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from onnxsqueeze.model import Model
 
 PLACES = {"Conv": 1, "Gather": 0, "Gemm": 1, "MatMul": 1}  # of the weight among the inputs
+MANY = 1 << 20  # positions of an output
 PLAIN = {"transA": 0, "alpha": 1.0, "beta": 1.0, "axis": 0}  # what kernels are for; other attributes do not matter
 
 
@@ -34,24 +35,19 @@ def provided(model: Model, kernel: str, profile: str) -> dict[str, str]:
     shapes: dict[str, list[int]] | None = None
     found = {}
     for encoded, consumer in _candidates(model):
-        groups = int(_attributes(consumer).get("group", 1))
-        name = _kernel(encoded, consumer, -1, groups, kernel, profile)
-        if _depends_on_rows(consumer, name, lambda: _kernel(encoded, consumer, 1, groups, kernel, profile)):
+        is_conv = consumer.op_type == "Conv"
+        name = _kernel(encoded, consumer, MANY if is_conv else -1, kernel, profile)
+        one = _kernel(encoded, consumer, 1, kernel, profile) if not name and not is_conv else ""
+        if one or (name and is_conv):  # then it depends on how many rows there are
             shapes = _shapes(model) if shapes is None else shapes
-            name = _kernel(encoded, consumer, _rows(consumer, shapes), groups, kernel, profile)
+            name = _kernel(encoded, consumer, _rows(consumer, shapes), kernel, profile)
         if name:
             found[consumer.input[PLACES[consumer.op_type]]] = name
     return found
 
 
-def _depends_on_rows(consumer: NodeProto, name: str, of_one: Callable[[], str]) -> bool:
-    """Whether to know the rows may change the kernel: Conv loses one where there are few, others gain one."""
-    if consumer.op_type == "Conv":
-        return bool(name)
-    return not name and consumer.op_type in ("Gemm", "MatMul") and bool(of_one())
-
-
-def _kernel(encoded: Encoded, consumer: NodeProto, rows: int, groups: int, kernel: str, profile: str) -> str:
+def _kernel(encoded: Encoded, consumer: NodeProto, rows: int, kernel: str, profile: str) -> str:
+    groups = int(_attributes(consumer).get("group", 1))
     try:
         return choose_kernel(encoded, consumer.op_type, rows, groups, kernel, profile)
     except FormatError:  # decoding will tell of it
