@@ -86,10 +86,10 @@ def load(
 
 def _elements(model: Model, keep: Container[str]) -> int:
     """Of all packed weights but those to keep."""
-    from onnxsqueeze.encode.bodies import DOMAIN
     from onnxsqueeze.model.graphs import walk
+    from onnxsqueeze.model.roles import PACKED_DOMAIN
 
-    nodes = [node for scope in walk(model.proto) for node in scope.graph.node if node.domain == DOMAIN]
+    nodes = [node for scope in walk(model.proto) for node in scope.graph.node if node.domain == PACKED_DOMAIN]
     shapes = (a.ints for node in nodes if node.output[0] not in keep for a in node.attribute if a.name == "shape")
     return sum(math.prod(shape) for shape in shapes)
 
