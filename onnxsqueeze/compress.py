@@ -85,9 +85,8 @@ def compress(
         seed: of everything that is drawn.
         jobs: worker threads; None for one a core.
         inline: writes the decode functions' bodies into the graph, for engines without model-local functions.
-        ota_base: the compressed model that is installed: its codebooks, scales and zeros are kept where a tensor's
-            error stays within 1.1 times what the passes allow, and where weights are shared small float tensors move
-            in steps (1/64 of a value at most), so that an update (``onnxsqueeze.ota``) is small.
+        ota_base: the compressed model that is installed; its codebooks, scales and zeros are kept within 1.1 times the
+            error that the passes allow, and small float tensors move in steps, so that an update is small.
         work_dir: folder that keeps what was measured, by which a run that was broken off goes on, to the same bytes.
         progress: told what is going on.
 

@@ -134,19 +134,20 @@ def find_old(after: Opened, before: Opened) -> list[int | None]:
     by_name: dict[str, int] = {}
     by_shape: dict[tuple[int, ...], list[int]] = {}
     equal: dict[bytes, int] = {}
+    digests = [before.digest(item) for item in old]
     for number, item in enumerate(old):
         by_name.setdefault(item.name, number)
-        equal.setdefault(before.digest(item), number)
+        equal.setdefault(digests[number], number)
     found: list[int | None] = []
-    taken: set[int | None] = set()
+    changed: set[int | None] = set()
     for item in new:
         named, digest = by_name.get(item.name) if item.name else None, after.digest(item)
         if digest in equal:
-            same = named is not None and before.digest(old[named]) == digest
-            found.append(named if same else equal[digest])
+            found.append(named if named is not None and digests[named] == digest else equal[digest])
         else:
-            found.append(None if named in taken else named)
-        taken.add(found[-1])
+            found.append(None if named in changed else named)
+            changed.add(named)
+    taken = set(found)
     for number, item in enumerate(old):
         if number not in taken and item.shape:
             by_shape.setdefault(item.shape, []).append(number)

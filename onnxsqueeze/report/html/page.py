@@ -36,8 +36,12 @@ class Tile:
 
 def page(found: Comparison) -> str:
     """The whole page as HTML."""
-    pages = (_page(found, listed) for listed in LISTED)
-    return next((text for text in pages if len(text.encode()) <= LIMIT), _page(found, 0))
+    text = ""
+    for listed in (*LISTED, 0):
+        text = _page(found, listed)
+        if len(text.encode()) <= LIMIT:
+            break
+    return text
 
 
 def _page(found: Comparison, listed: int) -> str:
