@@ -20,6 +20,7 @@ import numpy.typing as npt
 from onnxsqueeze import zoo
 from onnxsqueeze.budget import Budget
 from onnxsqueeze.compress import compress
+from onnxsqueeze.errors import RuntimeUnavailable
 from onnxsqueeze.model import Model
 from onnxsqueeze.passes import PASSES
 from onnxsqueeze.pipeline import Context
@@ -98,6 +99,8 @@ def _codec() -> Any:
     for name in ("tensorflow_model", "pytorch_model", "use_case_init"):
         setattr(framework, name, types.ModuleType(name))
     sys.modules.setdefault("nncodec.framework", framework)
-    from nncodec import nnc
-
+    try:
+        from nncodec import nnc
+    except ImportError as error:
+        raise RuntimeUnavailable(f"NNCodec is not installed beside the project ({error}): see {__name__}") from error
     return nnc
