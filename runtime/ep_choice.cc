@@ -61,6 +61,14 @@ bool IsShared(const Weight& weight) {
   return weight.spec().layout == Spec::kDense && weight.spec().raw_type == 0;
 }
 
+// Whether products with few rows run in the kernels of nm.h, and those gain from half of the products.
+bool IsNm(const Weight& weight, int64_t rows) {
+  const int64_t most = std::strcmp(osq_isa(), "avx512") == 0 ? 16
+                       : std::strcmp(osq_isa(), "avx2") == 0 ? 3
+                                                             : -1;
+  return weight.spec().layout == Spec::kNm && rows >= 0 && rows <= most && weight.spec().positions.bits <= 4;
+}
+
 int BitsOf(const Weight& weight) {
   int bits = 1;
   while (size_t{1} << bits < weight.input("codebook").count) ++bits;
@@ -201,6 +209,7 @@ Decision Choice::DecideLinear(const Weight& weight, const Consumer& consumer) co
   const double zeros = ZerosOf(weight);
   if (zeros < 0) return {Kernel::kStock, "it does not decode"};
   if (zeros >= ZerosFor(batch)) return Sparse(consumer, Percent(zeros));
+  if (IsNm(weight, rows) && zeros >= 0.5) return {Kernel::kSparse, Percent(zeros) + " in a pattern"};
   if (IsShared(weight) && rows >= 0 && batch != kMany) {
     const int bits = BitsOf(weight);
     const double most = profile_.at(rows <= 4 ? "shared_vector" : "shared_few");
