@@ -122,6 +122,7 @@ Kernel KernelOf(const Graph& graph, const Match& match, const std::string& name)
 struct CustomKernel {
   const OrtApi* api;
   std::unique_ptr<Compute> compute;
+  Places places;
 };
 
 struct CustomOp : OrtCustomOp {
@@ -147,7 +148,7 @@ struct CustomOp : OrtCustomOp {
     };
     KernelComputeV2 = [](void* kernel, OrtKernelContext* context) {
       auto* made = static_cast<CustomKernel*>(kernel);
-      return AsStatus(made->api, [&] { made->compute->Run(context, {0, 0}); });
+      return AsStatus(made->api, [&] { made->compute->Run(context, made->places); });
     };
     KernelDestroy = [](void* kernel) { delete static_cast<CustomKernel*>(kernel); };
     GetStartVersion = [](const OrtCustomOp*) { return 1; };
@@ -162,7 +163,9 @@ struct CustomOp : OrtCustomOp {
       throw std::runtime_error(std::string("a packed weight, or its bias, does not fit ") + op_type);
     }
     const Kernel kernel = KernelOf(graph, *match, graph.String("kernel", ""));
-    return std::make_unique<CustomKernel>(CustomKernel{api, MakeCompute(graph, *match, {kernel, ""})});
+    const size_t first = match->bias.name.empty() ? 1 : 2;  // of the weight's inputs
+    return std::make_unique<CustomKernel>(
+        CustomKernel{api, MakeCompute(graph, *match, {kernel, ""}), {0, 0, first + kValueStream}});
   }
 
   const char* name;

@@ -80,7 +80,6 @@ struct Provider : OrtEp {
   void Claim(const OrtGraph* handle, OrtEpGraphSupportInfo* info) {
     if (choice.never() || !MayClaim(handle)) return;
     const SessionGraph graph(api, handle);
-    const OrtNodeFusionOptions options{kOrtApiVersion, true};
     for (const GraphNode& node : graph.nodes()) {
       if (!IsDecode(node)) continue;
       const auto match = FindMatch(graph, node);
@@ -91,6 +90,7 @@ struct Provider : OrtEp {
         continue;
       }
       taken[node.outputs[0].name] = decision;
+      const OrtNodeFusionOptions options{kOrtApiVersion, !ReadsInPlace(graph, *match, decision.kernel)};
       std::vector<const OrtNode*> handles;
       for (const GraphNode* each : match->nodes) handles.push_back(each->handle);
       Check(AddNodesToFuse(GetEpApi(api), info, handles.data(), handles.size(), &options));
@@ -103,21 +103,23 @@ struct Provider : OrtEp {
       const auto match = FindMainMatch(graph);
       if (!match) throw std::runtime_error("a node that was taken over cannot be compiled");
       const Decision& decision = taken.at(match->decode->outputs[0].name);
-      infos[i] = new ComputeInfo(api, MakeCompute(graph, *match, decision), PlacesOf(nodes[i], *match));
+      infos[i] = new ComputeInfo(api, MakeCompute(graph, *match, decision),
+                                 PlacesOf(nodes[i], graph, *match, decision.kernel));
       const char* name = "";
       Check(ort::Node_GetName::Call(api, nodes[i], &name));
       account.Take(*match, name, NameOf(decision.kernel), decision.reason);
     }
   }
 
-  Places PlacesOf(const OrtNode* node, const Match& match) const {
+  Places PlacesOf(const OrtNode* node, const Graph& graph, const Match& match, Kernel kernel) const {
     const std::vector<std::string> names = InputNames(api, node);
     const auto place = [&](const GraphValue& value) {
       const auto found = std::find(names.begin(), names.end(), value.name);
       if (found == names.end()) throw std::runtime_error("a node that was taken over has lost an input");
       return static_cast<size_t>(found - names.begin());
     };
-    return {place(match.input), match.residual.name.empty() ? 0 : place(match.residual)};
+    return {place(match.input), match.residual.name.empty() ? 0 : place(match.residual),
+            ReadsInPlace(graph, match, kernel) ? place(match.decode->inputs[kValueStream]) : 0};
   }
 
   // The match that covers the graph: the other decode nodes in it make biases.

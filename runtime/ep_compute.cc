@@ -22,6 +22,11 @@ const char* NameOf(Kernel kernel) {
   return "";
 }
 
+bool ReadsInPlace(const Graph& graph, const Match& match, Kernel kernel) {
+  if (match.kind != Match::kGather || kernel != Kernel::kRows) return false;
+  return OpenedWeight(graph, *match.decode).spec().values.levels == 0;  // no Huffman code
+}
+
 std::unique_ptr<Compute> MakeCompute(const Graph& graph, const Match& match, const Decision& decision) {
   if (match.kind == Match::kGather) return MakePackedGather(graph, match);
   if (match.kind == Match::kConvolution) return MakeSparseConvolution(graph, match);

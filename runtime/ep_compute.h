@@ -11,6 +11,7 @@ namespace osq {
 // Where a match's inputs stand among those of the node that it became.
 struct Places {
   size_t input, residual;
+  size_t indices;  // kRows: of the packed indices, where they are read in place
 };
 
 // Immutable once made, so that any number of threads may run it.
@@ -35,6 +36,10 @@ struct Decision {
   std::string reason;    // in words
   double skip_from = 0;  // kSkipping: the share of zeros in an input from which on they are skipped
 };
+
+// Whether a run reads the packed indices where they lie, so that onnxruntime must keep them: nothing is
+// copied, and what is external data stays in its file.
+bool ReadsInPlace(const Graph& graph, const Match& match, Kernel kernel);
 
 // Packs the weight of a match for a kernel that fits it. Throws where the weight is corrupt.
 std::unique_ptr<Compute> MakeCompute(const Graph& graph, const Match& match, const Decision& decision);

@@ -23,7 +23,15 @@ class GatherCompute : public Compute {
     table_.codebook = codebook_.data();
     table_.entries = codebook_.size();
     OpenScale(weight);
-    Pack(weight);
+    if (!ReadsInPlace(graph, match, Kernel::kRows)) {
+      Pack(weight);
+      return;
+    }
+    std::vector<int64_t> shape;
+    const Vector stream = graph.Constant(match.decode->inputs[kValueStream], &shape);
+    bits_ = weight.spec().values.bits;
+    sizes_ = graph.Ints(*match.decode, "v_sizes");
+    Require(Open(stream, &table_));
   }
 
   void Run(OrtKernelContext* context, const Places& places) const override {
@@ -37,7 +45,9 @@ class GatherCompute : public Compute {
     shape.insert(shape.end(), row_shape_.begin(), row_shape_.end());
     float* const y = run.Output<float>(shape);
     if (count == 0) return;
-    const int status = GatherRows(table_, ids.data(), count, y, run.Threads());
+    PackedTable table = table_;
+    if (bits_ > 0) Require(Open(run.Constant(places.indices), &table));
+    const int status = GatherRows(table, ids.data(), count, y, run.Threads());
     if (status == OSQ_POSITION) throw std::runtime_error("an index of Gather is out of range");
     Require(status);
   }
@@ -58,6 +68,14 @@ class GatherCompute : public Compute {
     for (size_t c = 0; c < row.size(); ++c) row[c] = factors_[c / scale.inner % scale.channels];
     factors_ = std::move(row);
     table_.column_scale = factors_.data();
+  }
+
+  // Finds the indices in the stream as it lies in the model.
+  int Open(const Vector& stream, PackedTable* table) const {
+    if (stream.data == nullptr || stream.type != kUint8) return OSQ_INPUT;
+    if (sizes_.size() != static_cast<size_t>(PlanesOf(bits_).count)) return OSQ_SEGMENT_COUNT;
+    if (const int status = CheckSegments(sizes_.data(), sizes_.size(), stream.count)) return status;
+    return table->indices.Open(stream.bytes(), sizes_.data(), bits_, table->rows * table->columns);
   }
 
   // Keeps the indices packed, in planes; onnxruntime frees its own copy.
@@ -82,6 +100,8 @@ class GatherCompute : public Compute {
   std::vector<int64_t> row_shape_;
   std::vector<float> codebook_, factors_;
   std::vector<uint8_t> payload_;
+  int bits_ = 0;  // of indices that are read in place
+  std::vector<int64_t> sizes_;
 };
 
 }  // namespace

@@ -25,6 +25,9 @@ struct Match {
   float low = 0, high = 0;  // of kClip
 };
 
+// Where a Dense weight with a codebook has its packed indices, among the inputs of its decode node.
+constexpr size_t kValueStream = 1;
+
 // Reads the weight of a decode node; returns a status of codec.h.
 int OpenWeight(const Graph& graph, const GraphNode& decode, Weight* weight);
 

@@ -17,6 +17,13 @@ const float* Run::Other(size_t place, std::vector<int64_t>* shape) const {
   return static_cast<const float*>(Data(const_cast<OrtValue*>(other)));
 }
 
+Vector Run::Constant(size_t place) const {
+  const OrtValue* other = nullptr;
+  Check(ort::KernelContext_GetInput::Call(api_, context_, place, &other));
+  std::vector<int64_t> shape;
+  return ElementsOf(api_, other, &shape);
+}
+
 void* Run::Data(OrtValue* value) const {
   void* data = nullptr;
   Check(ort::GetTensorMutableData::Call(api_, value, &data));

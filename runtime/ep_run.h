@@ -20,8 +20,9 @@ class Run {
     return static_cast<const T*>(Data(const_cast<OrtValue*>(input_)));
   }
 
-  // Another input.
+  // Other inputs.
   const float* Other(size_t place, std::vector<int64_t>* shape) const;
+  Vector Constant(size_t place) const;
 
   template <typename T>
   T* Output(const std::vector<int64_t>& shape) const {
