@@ -5,9 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import onnx
 import pytest
-from sparse_models import build, packed, sparse
+from sparse_models import build, sparse
+
+from onnxsqueeze.model import Model
+from onnxsqueeze.passes.huffman import Huffman
+from onnxsqueeze.passes.share import Share
+from onnxsqueeze.pipeline import Context
+from onnxsqueeze.pipeline.lower import lower
+from onnxsqueeze.pipeline.unpack import unpack_file
+from onnxsqueeze.runtime import native
 
 FUZZ = """
 import sys, numpy as np, onnx, onnxruntime
@@ -32,10 +42,15 @@ for round in range(int(sys.argv[3])):
             data = bytearray(tensor.raw_data)
             data[rng.integers(len(data))] ^= 1 << rng.integers(8)
             tensor.raw_data = bytes(data)
-    options = session_options(kernel="always")
+    if sys.argv[4:]:
+        options = onnxruntime.SessionOptions()
+        options.register_custom_ops_library(sys.argv[4])
+        more = {"providers": ["CPUExecutionProvider"]}
+    else:
+        options, more = session_options(kernel="always"), {"enable_fallback": 0}
     options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, enable_fallback=0)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, **more)
         shape = [d if isinstance(d, int) else 2 for d in session.get_inputs()[0].shape]
         floats = session.get_inputs()[0].type == "tensor(float)"
         session.run(None, {"x": np.ones(shape, np.float32 if floats else np.int64)})
@@ -59,12 +74,34 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("kind", MODELS)
-def test_corrupted_models_never_crash(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(packed(MODELS[kind]()))
-    command = [sys.executable, "-c", FUZZ, str(path), "1", "120"]
+def written(kind: str, folder: Path, passes: type[Any] = Huffman) -> Path:
+    model = Model.load(MODELS[kind]())
+    passes()(model, Context())
+    lower(model, Context())
+    model.save(folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def fuzz(path: Path, *more: str) -> None:
+    command = [sys.executable, "-c", FUZZ, str(path), "1", "120", *more]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     opened, refused = map(int, done.stdout.split())
     assert opened + refused == 120 and refused > 20
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_corrupted_models_never_crash(kind: str, tmp_path: Path) -> None:
+    fuzz(written(kind, tmp_path))
+
+
+def test_corrupted_indices_in_place_never_crash(tmp_path: Path) -> None:
+    path = written("gather", tmp_path, Share)
+    assert any(node.op_type.startswith("Dense_P") for node in onnx.load(path).graph.node)
+    fuzz(path)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_corrupted_operators_never_crash(kind: str, tmp_path: Path) -> None:
+    unpack_file(written(kind, tmp_path), tmp_path / "operators.onnx", "always")
+    fuzz(tmp_path / "operators.onnx", str(native.library_path()))
