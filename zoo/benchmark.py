@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -237,16 +238,14 @@ def _latency_ratio(name: str, dense: Path, small: Path) -> float:
     return min(times[1]) / min(times[0])
 
 
-def _kernels(threads: Sequence[str]) -> Iterator[str]:
-    from onnxsqueeze.zoo.benchmark_kernels import kernels
+def _lazily(name: str) -> Callable[[Sequence[str]], Iterator[str]]:
+    """The table of that name, in a module of its own."""
 
-    return kernels(threads)
+    def table(arguments: Sequence[str]) -> Iterator[str]:
+        made: Iterator[str] = getattr(import_module(f"onnxsqueeze.zoo.benchmark_{name}"), name)(arguments)
+        return made
 
-
-def _provider(names: Sequence[str]) -> Iterator[str]:
-    from onnxsqueeze.zoo.benchmark_provider import provider
-
-    return provider(names)
+    return table
 
 
 def _updates(arguments: Sequence[str]) -> Iterator[str]:
@@ -316,8 +315,9 @@ TABLES: dict[str, Callable[[Sequence[str]], Iterator[str]]] = {
     "kmeans": kmeans,
     "scale": scale,
     "load": load,
-    "kernels": _kernels,
-    "provider": _provider,
+    "kernels": _lazily("kernels"),
+    "provider": _lazily("provider"),
+    "fatrelu": _lazily("fatrelu"),
     "accuracy": _accuracy,
     "nncodec": _nncodec,
     "groups": _groups,
