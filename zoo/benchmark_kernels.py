@@ -69,7 +69,7 @@ def weight_of(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> ND
     """Of kind "90%": that share is zero, at random places; "2:4": two of four inputs are; "4 bits": 16 values."""
     if kind == "4 bits":
         return rng.choice(np.linspace(-0.08, 0.07, 1 << BITS, dtype=np.float32), shape)
-    weight: NDArray[np.float32] = rng.standard_normal(shape, np.float32) / 20 + np.float32(0)  # no -0.0
+    weight: NDArray[np.float32] = (rng.standard_normal(shape, np.float32) / 20 + 0).astype(np.float32)  # no -0.0
     if kind == "2:4":
         grouped = weight.reshape(shape[0], -1, 4, *shape[2:])
         ranks = rng.random(grouped.shape, np.float32).argsort(axis=2)

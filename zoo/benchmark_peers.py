@@ -47,7 +47,7 @@ def nbits_seconds(count: int, weight: tuple[int, ...], value: NDArray[np.float32
         scales = np.full(outputs * inputs // BLOCK, 0.01, np.float32)
         tensors += [numpy_helper.from_array(packed, f"w{number}"), numpy_helper.from_array(scales, f"s{number}")]
         names = ["x" if number == 0 else f"y{number - 1}", f"w{number}", f"s{number}"]
-        sizes = {"K": inputs, "N": outputs, "bits": bits, "block_size": BLOCK}
+        sizes: dict[str, Any] = {"K": inputs, "N": outputs, "bits": bits, "block_size": BLOCK}
         nodes.append(helper.make_node("MatMulNBits", names, [f"y{number}"], domain="com.microsoft", **sizes))
     given = helper.make_tensor_value_info("x", TensorProto.FLOAT, value.shape)
     wanted = helper.make_tensor_value_info(f"y{count - 1}", TensorProto.FLOAT, (len(value), outputs))
