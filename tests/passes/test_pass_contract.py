@@ -50,6 +50,7 @@ VARIANTS = [
     "fatrelu{threshold=0.3}",
     "fatrelu{threshold=0.3 where=layers}",
     "allocate{loss=0.05 minimum=64}",
+    "adapt{seconds=1 device=mobile-soc}",
     "huffman{nodes=0}",
 ]
 
@@ -170,6 +171,8 @@ def test_every_option_prints_back(name: str) -> None:
 ALTERNATIVES: dict[tuple[str, str], tuple[Any, ...]] = {
     **{("fold", option): (False,) for option in ("batchnorm", "duplicates", "dead", "names")},
     **{("channels", target): (0.5, 1 / 3) for target in ("ratio", "macs", "parameters")},
+    **{("adapt", target): (0.5, 1e-3) for target in ("macs", "seconds", "joules")},
+    ("adapt", "device"): ("mobile-soc",),
     ("merge", "ratio"): (0.5, 1 / 3),
     ("merge", "count"): (0, 100),
     ("merge", "mode"): (1.0, 0.25),
