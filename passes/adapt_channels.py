@@ -56,7 +56,7 @@ def shrink(
 ) -> float:
     """Removes channels until ``measure`` is within the limit, or no more can go; returns what it is then."""
     progress, now = context.progress, measure(model)
-    progress.start("channels", 0)
+    progress.start("channels", ROUNDS)
     for number in range(MOST):
         if now <= limit:
             break

@@ -18,7 +18,7 @@ from onnxsqueeze.calibration.trial import Trial
 from onnxsqueeze.errors import PassError
 from onnxsqueeze.passes.grids import Grids, told
 from onnxsqueeze.passes.rate_distortion import Choice, Table, predicted, within
-from onnxsqueeze.passes.search import Search
+from onnxsqueeze.passes.search import EVALUATIONS, REFITS, Search
 from onnxsqueeze.passes.stored import stored_nbytes
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Allocation:
             self._choose(tables, within(tables, limit, 1))
             return
         progress = self._context.progress
-        progress.start("meet the loss", 0)
+        progress.start("meet the loss, at most", EVALUATIONS + REFITS)
         search = Search(self._model, self._grids, tables, limit, trial, self._context.store, progress.advance)
         if not search.run(None if self._budget.score else held, bool(self._feeds)):
             self._choose(tables, [None] * len(tables))
@@ -142,7 +142,7 @@ class Allocation:
 
     def _meet_size(self, tables: list[Table], limit: int, trial: Trial | None) -> None:
         """The least loss at no more than ``limit`` bytes of file: what is predicted is corrected by what comes out."""
-        self._context.progress.start("meet the size", 0)
+        self._context.progress.start("meet the size, at most", TRIES)
         wanted, best = float(limit), None
         for _ in range(TRIES):
             choices = within(tables, wanted, 0)

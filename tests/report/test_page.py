@@ -18,9 +18,12 @@ from onnxsqueeze.pipeline.context import Context
 from onnxsqueeze.report import comparison, layers, stored
 from onnxsqueeze.report.comparison import Comparison
 from onnxsqueeze.report.expense import Bill, BreakEven, Expense, Expenses
-from onnxsqueeze.report.html import charts, page, plot
+from onnxsqueeze.report.html import charts, heat, page, plot
 from onnxsqueeze.report.layers import BINS, Layer, Side
 from onnxsqueeze.report.markdown import markdown, plain
+from onnxsqueeze.sensitivity import Layer as Tried
+from onnxsqueeze.sensitivity import Point as Trial
+from onnxsqueeze.sensitivity import Sensitivity
 from onnxsqueeze.sweep import Point, Sweep
 
 VOID = {"meta", "input", "link", "br", "wbr", "img", "hr"}
@@ -182,6 +185,36 @@ def test_a_sweeps_page() -> None:
     assert len(outline.all("circle")) == 20
     nothing = dataclasses.replace(found, points=(Point("unknown", 5),), front=(), knee=None)
     assert Outline(plot.page(nothing)).all("circle") == []
+
+
+def analysed(names: Sequence[str]) -> Sensitivity:
+    """The first weight is hurt most; the last one not at all."""
+
+    def points(values: Sequence[float], worth: float) -> tuple[Trial, ...]:
+        return tuple(Trial(v, 100, worth * i / len(values), worth * i / len(values), 0.0) for i, v in enumerate(values))
+
+    found = []
+    for i, name in enumerate(names):
+        worth = 2 * (1 - i / (len(names) - 1))
+        zeros, bits = points([j / 10 for j in range(10)], worth), points(range(8, 1, -1), worth)[::-1]
+        found.append(Tried(name, "MatMul", (8, 8), 64, 256, "obs", zeros, bits))
+    about = (("y", "decisions"),)
+    return Sensitivity("</title>", "s.npz", 16, 48, True, about, tuple(found), ("<b>note",), 1.0)
+
+
+def test_a_page_of_sensitivity() -> None:
+    found = analysed([f"<script>{i}" for i in range(30)])
+    text = heat.page(found)
+    outline = Outline(text)
+    assert len(outline.all("script")) == 1 and outline.all("b") == []
+    cells = [float(str(c["style"]).removeprefix("--h:").removesuffix("%")) for c in outline.all("td") if "style" in c]
+    assert len(cells) == 30 * 17 and min(cells) == 0 and max(cells) == heat.WARMEST
+    assert [path["class"] for path in outline.all("path")].count("c0") == 2
+    assert "16 samples (s.npz), 48 samples told what flows into the weights" in "".join(outline.text)
+    assert found.layers[-1].most_zeros(0.01) == 0.9 and found.layers[-1].fewest_bits(0.01) == 2
+    assert found.layers[0].most_zeros(0.01) == 0 and found.layers[0].fewest_bits(0.01) == 8
+    many = analysed([str(i) for i in range(4000)])
+    assert len(heat.page(many).encode()) < LIMIT
 
 
 def test_a_page_is_the_same_every_time(attacked: Comparison) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from onnxsqueeze.sensitivity import Layer, Point, Sensitivity
 
 HEIGHT = 240  # of a plot, in pixels
-COLOURED, DRAWN, LISTED = 5, 200, 1500  # weights in colour, in plots, and in the table
+COLOURED, DRAWN, LISTED = 5, 200, 800  # weights in colour, in plots, and in the table
 WARMEST = 55  # per cent of colour in a cell of a loss of 100 %
 TICKS = (0.0, 0.01, 0.1, 0.25, 0.5, 1.0)
 NAME, TITLE = 60, 300
