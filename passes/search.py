@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 FINEST, COARSEST = 1e-9, 1e2  # predicted losses that the search goes down and up to
 NARROW = 1.06  # ratio of predicted losses at which it ends
 ROUGHLY, EVALUATIONS = 1.25, 24  # the same, and measurements at most, before weights are fitted in order
-REFITS = 5  # measurements at most with weights fitted in order
-GROWN = 1.4  # predicted loss that fitting in order is first tried at, over the one that did without
+REFITS = 4  # further measurements at most, with weights fitted in order where that loses less
+GROWN, MOST_GROWN = 1.2, 4.0  # steps of the predicted loss from there
 SAVED, LEAST_SAVED = 0.85, 0.3  # of the predicted loss, where the samples held out lost more than was asked for
 TRIES = 10
 
@@ -31,6 +31,7 @@ class Point:
     """Weights on grids whose loss is within the limit."""
 
     predicted: float
+    value: float
     refit: bool
     chosen: Choices
     state: State | None  # None where the loss is known from an earlier run
@@ -60,7 +61,11 @@ class Search:
         """
         self._look(False, self._limit, EVALUATIONS, ROUGHLY if refit else NARROW)
         if self.best and refit:
-            self._look(True, GROWN * self.best.predicted, REFITS, NARROW, self.best.predicted)
+            plain = self.best
+            value = self._measure(plain.predicted, True)
+            refit = value < plain.value
+            growth = float(np.clip(self._limit / max(value, 1e-9), GROWN, MOST_GROWN)) if refit else np.sqrt(ROUGHLY)
+            self._look(refit, growth * plain.predicted, REFITS, NARROW, plain.predicted)
         for _ in range(TRIES):
             if self.best is None:
                 return False
@@ -93,8 +98,9 @@ class Search:
         key = {**self._grids.key, "judged": self._trial.key, "choices": told(chosen), "refit": refit}
         value = self._store.recall("step", key, measure, float, float)
         self._tell(f"{100 * value:.2f} %")
-        if value <= self._limit and (self.best is None or predicted > self.best.predicted):
-            self.best = Point(predicted, refit, chosen, self._grids.state() if made else None)
+        best = self.best
+        if value <= self._limit and (not best or (predicted, best.value) > (best.predicted, value)):
+            self.best = Point(predicted, value, refit, chosen, self._grids.state() if made else None)
         return value
 
     def _put(self, point: Point) -> None:

@@ -102,10 +102,10 @@ def test_tables_fall_in_bytes_and_rise_in_error() -> None:
 
 @pytest.mark.parametrize("limit", [0.01, 0.02, 0.2])
 def test_a_loss_is_held_on_samples_held_out(limit: float) -> None:
-    result = onnxsqueeze.compress(classifier(), calibration=feeds(), budget=Budget(max_loss=limit))
+    result = onnxsqueeze.compress(classifier(), calibration=feeds(64), budget=Budget(max_loss=limit))
     account = result.account
     assert account is not None
-    assert (account.fitted, account.steering, account.held_out) == (16, 8, 8)
+    assert (account.fitted, account.steering, account.held_out) == (32, 16, 16)
     assert max(max(o.measured, o.expected) for o in account.held_out_loss) <= limit
     assert result.ratio > 3
     assert result.passes == f"fold,allocate{{loss={limit}}},huffman"
