@@ -19,10 +19,12 @@ BOUND = 0.98  # a slower model counts as slower
 def provider(names: Sequence[str]) -> Iterator[str]:
     """Each zoo model under several pipelines: latency in one thread, with the provider and without."""
     from onnxsqueeze.bench import calibrate
+    from onnxsqueeze.runtime.profile import read_profile
     from onnxsqueeze.zoo.benchmark import header, row
     from onnxsqueeze.zoo.samples import sample_inputs
 
-    calibrate()
+    if not read_profile():
+        calibrate()
     yield header("model", "passes", "weights taken", "without ms", "with ms", "faster")
     slower = []
     with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder:
