@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 
 WAYS = {"dense": "dense", "stock": "stock, folded", "load": "load on the CPU", "provider": "provider"}
-MEMORY_NETWORKS = {"VGG-16-shaped": "vgg16", "BERT-shaped, 4 layers": "transformer", "ResNet-50-shaped": "resnet50"}
+MEMORY_NETWORKS = {"BERT-shaped, 4 layers": "transformer", "ResNet-50-shaped": "resnet50"}
 MEGA = 1e6
 
 
