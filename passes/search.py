@@ -63,7 +63,7 @@ class Search:
         if self.best and refit:
             plain = self.best
             value = self._measure(plain.predicted, True)
-            refit = value < plain.value
+            refit = value <= plain.value
             growth = float(np.clip(self._limit / max(value, 1e-9), GROWN, MOST_GROWN)) if refit else np.sqrt(ROUGHLY)
             self._look(refit, growth * plain.predicted, REFITS, NARROW, plain.predicted)
         for _ in range(TRIES):
