@@ -96,7 +96,7 @@ def estimate(
     before: Stored, after: Stored, device: Device, shapes: Mapping[str, Sequence[int] | int] | None = None
 ) -> Expenses:
     """Estimates both models for the same shapes; raises ModelError where they do not fit a model."""
-    first = cost.analyse(before.path, shapes)
+    first = cost.analyse(before.path if before.packed else before.model, shapes)
     second = cost.analyse(after.path, first.inputs)
     return Expenses(
         device.name,
