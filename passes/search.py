@@ -24,6 +24,7 @@ REFITS = 4  # further measurements at most, with weights fitted in order where t
 GROWN, MOST_GROWN = 1.2, 4.0  # steps of the predicted loss from there
 SAVED, LEAST_SAVED = 0.85, 0.3  # of the predicted loss, where the samples held out lost more than was asked for
 TRIES = 10
+APPROACHES = 2  # measurements more, once it holds after it did not
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,7 @@ class Search:
             refit = value <= plain.value
             growth = float(np.clip(self._limit / max(value, 1e-9), GROWN, MOST_GROWN)) if refit else np.sqrt(ROUGHLY)
             self._look(refit, growth * plain.predicted, REFITS, NARROW, plain.predicted)
+        failed = 0.0
         for _ in range(TRIES):
             if self.best is None:
                 return False
@@ -73,13 +75,27 @@ class Search:
             value = 0.0 if held is None else held.loss(self._model).value
             self._tell(f"{100 * value:.2f} % held out")
             if value <= self._limit:
+                self._approach(held, failed)
                 return True
-            point, self.best = self.best, None
+            point, self.best, failed = self.best, None, self.best.predicted
             share = float(np.clip(SAVED * self._limit / value, LEAST_SAVED, SAVED))
             self._measure(share * point.predicted, point.refit)
             if self.best is None:
                 self._look(False, share * point.predicted, EVALUATIONS, ROUGHLY)
         return False
+
+    def _approach(self, held: Trial | None, failed: float) -> None:
+        """From a point that holds towards one that did not on the samples held out, half of the way and again."""
+        for _ in range(APPROACHES if failed else 0):
+            assert self.best is not None
+            assert held is not None
+            point = self.best
+            middle = float(np.sqrt(point.predicted * failed))
+            self._measure(middle, point.refit)
+            if self.best is not point and held.loss(self._model).value > self._limit:
+                self.best = point
+            failed = failed if self.best is not point else middle
+            self._put(self.best)
 
     def _look(self, refit: bool, start: float, most: int, narrow: float, low: float | None = None) -> None:
         largest(lambda loss: self._measure(loss, refit), self._limit, start, most, narrow, low)
