@@ -77,7 +77,8 @@ class Search:
             if value <= self._limit:
                 self._approach(held, failed)
                 return True
-            point, self.best, failed = self.best, None, self.best.predicted
+            point, self.best = self.best, None
+            failed = point.predicted
             share = float(np.clip(SAVED * self._limit / value, LEAST_SAVED, SAVED))
             self._measure(share * point.predicted, point.refit)
             if self.best is None:
