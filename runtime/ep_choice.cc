@@ -13,7 +13,7 @@ namespace osq {
 namespace {
 
 constexpr int64_t kPositionsWorthIt = 16;  // of an output of a convolution: fewer do not fill a panel
-constexpr size_t kWorthIt = 4096;          // weights below which a layer takes no time either way
+constexpr size_t kWorthIt = 1 << 15;       // weights below which calling a kernel takes what it saves
 constexpr size_t kRowsWorthIt = 1 << 16;   // elements of an embedding whose memory counts
 constexpr double kPerColumn = 6;  // products that the input of one column costs to lay out, in a convolution
 
