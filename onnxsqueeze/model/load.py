@@ -58,8 +58,11 @@ def _pointer(head: bytes) -> str:
     return "; it is a Git LFS pointer: run 'git lfs pull'" if is_pointer else ""
 
 
-def check(model: ModelProto, origin: str) -> None:
-    """Runs onnx.checker; over a light copy where there is much data (no size limit, no second copy of the weights)."""
+def check(model: ModelProto, origin: str, nbytes: int | None = None) -> None:
+    """Runs onnx.checker; over a light copy where there is much data (no size limit, no second copy of the weights).
+
+    ``nbytes``: of the model as a message, where they are known: to count them, protobuf writes all of it.
+    """
     if not model.HasField("graph"):
         raise ModelError(f"{origin} is not an ONNX model: it has no graph")
     newest = defs.onnx_opset_version()
@@ -70,7 +73,7 @@ def check(model: ModelProto, origin: str) -> None:
                 f"{newest}; upgrade onnx or export with an older opset"
             )
     try:
-        checker.check_model(hollow(model, []) if _is_heavy(model) else model)
+        checker.check_model(hollow(model, []) if _is_heavy(model, nbytes) else model)
     except (checker.ValidationError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).replace("==> Context:", ";").split()).replace(" ;", ";") or "unknown error"
         raise ModelError(f"{origin} is not valid ONNX: {reason}") from None
@@ -79,8 +82,8 @@ def check(model: ModelProto, origin: str) -> None:
             raise ModelError(f"{origin} holds the name {text!r}, which is not valid UTF-8; export it again")
 
 
-def _is_heavy(model: ModelProto) -> bool:
-    return model.ByteSize() >= HEAVY or any(map(is_external, every_tensor(model)))
+def _is_heavy(model: ModelProto, nbytes: int | None) -> bool:
+    return (model.ByteSize() if nbytes is None else nbytes) >= HEAVY or any(map(is_external, every_tensor(model)))
 
 
 def _texts(model: ModelProto) -> Iterator[str | bytes]:
@@ -151,7 +154,7 @@ def from_path(source: str | os.PathLike[str]) -> tuple[ModelProto, Path]:
     model = parse(path)
     origin = f"'{path}'"
     check_tensors(model, path.parent, origin)
-    check(model, origin)
+    check(model, origin, path.stat().st_size)
     normalise(model)
     return model, path.parent
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -55,7 +56,7 @@ class Model:
         if isinstance(source, ModelProto):
             return Model(load.from_proto(source), None, scratch)
         model = Model(*load.from_path(source), scratch)
-        if model.proto.ByteSize() > SPILL_FROM:
+        if Path(source).stat().st_size > SPILL_FROM:
             model._spill()
         return model
 
@@ -114,7 +115,7 @@ class Model:
 
         Call it between passes: protos taken from the model before belong to the old one, weights stay valid.
         """
-        if self._waste > max(1 << 20, self.proto.ByteSize() // 4):
+        if self._waste > 1 << 20 and self._waste > self.proto.ByteSize() // 4:
             proto = ModelProto()
             proto.CopyFrom(self.proto)
             self.proto = proto
@@ -217,7 +218,7 @@ class Model:
         """Moves the large initializers to scratch files, so that memory holds one at a time."""
         for tensor in self.proto.graph.initializer:
             self._spill_tensor(tensor)
-        self._waste = self.proto.ByteSize() + SPILL_FROM
+        self._waste = sys.maxsize
         self.compact()
 
     def _spill_tensor(self, tensor: TensorProto) -> None:
