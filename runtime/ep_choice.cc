@@ -13,7 +13,8 @@ namespace osq {
 namespace {
 
 constexpr int64_t kPositionsWorthIt = 16;  // of an output of a convolution: fewer do not fill a panel
-constexpr size_t kWorthIt = 1 << 15;       // weights below which calling a kernel takes what it saves
+constexpr size_t kWorthIt = 4096;          // weights below which a layer takes no time either way
+constexpr size_t kCached = 320 << 10;      // weights that a cache may hold: dense does not wait for memory
 constexpr size_t kRowsWorthIt = 1 << 16;   // elements of an embedding whose memory counts
 constexpr double kPerColumn = 6;  // products that the input of one column costs to lay out, in a convolution
 
@@ -33,13 +34,14 @@ std::string Option(const OrtApi* api, const OrtSessionOptions* options, const ch
 // sparse kernels are faster, and the widest indices whose products are.
 std::map<std::string, double> Guesses() {
   if (std::strcmp(osq_isa(), "avx512") == 0) {
-    return {{"vector", 0.7},   {"few", 0.7},         {"many", 0.75},    {"pointwise", 0.8},
-            {"spatial", 0.85}, {"shared_vector", 6}, {"shared_few", 0}, {"skipping", 0.85}};
+    return {{"vector", 0.7},   {"cached", 0.7},    {"shared_cached", 6}, {"few", 0.7},
+            {"many", 0.75},    {"pointwise", 0.8}, {"spatial", 0.85},    {"shared_vector", 6},
+            {"shared_few", 0}, {"skipping", 0.85}};
   }
   const double shared = std::strcmp(osq_isa(), "avx2") == 0 ? 4 : 0;
-  return {{"vector", 0.8},     {"few", 0.88},     {"many", 0.88},
-          {"pointwise", 0.88}, {"spatial", 0.9},  {"shared_vector", shared},
-          {"shared_few", 0},   {"skipping", 0.85}};
+  return {{"vector", 0.8},   {"cached", 0.8},     {"shared_cached", shared}, {"few", 0.88},
+          {"many", 0.88},    {"pointwise", 0.88}, {"spatial", 0.9},          {"shared_vector", shared},
+          {"shared_few", 0}, {"skipping", 0.85}};
 }
 
 // Below it no kernel gains from zeros, whatever was measured.
@@ -156,8 +158,8 @@ void Choice::ReadProfile(const std::string& text) {
   }
 }
 
-double Choice::ZerosFor(Batch batch) const {
-  const double of[] = {profile_.at("vector"), profile_.at("few"), profile_.at("many")};
+double Choice::ZerosFor(Batch batch, bool is_cached) const {
+  const double of[] = {profile_.at(is_cached ? "cached" : "vector"), profile_.at("few"), profile_.at("many")};
   return batch == kUnknown ? *std::max_element(of, of + 3) : of[batch];
 }
 
@@ -208,11 +210,12 @@ Decision Choice::DecideLinear(const Weight& weight, const Consumer& consumer) co
   const Batch batch = rows < 0 ? kUnknown : rows <= 3 ? kVector : rows < 48 ? kFew : kMany;
   const double zeros = ZerosOf(weight);
   if (zeros < 0) return {Kernel::kStock, "it does not decode"};
-  if (zeros >= ZerosFor(batch)) return Sparse(consumer, Percent(zeros));
+  const bool is_cached = weight.total() < kCached;
+  if (zeros >= ZerosFor(batch, is_cached)) return Sparse(consumer, Percent(zeros));
   if (IsNm(weight, rows) && zeros >= 0.5) return {Kernel::kSparse, Percent(zeros) + " in a pattern"};
   if (IsShared(weight) && rows >= 0 && batch != kMany) {
     const int bits = BitsOf(weight);
-    const double most = profile_.at(rows <= 4 ? "shared_vector" : "shared_few");
+    const double most = profile_.at(rows > 4 ? "shared_few" : is_cached ? "shared_cached" : "shared_vector");
     if (bits <= most) return {Kernel::kShared, "indices of " + std::to_string(bits) + " bits"};
   }
   const char* const unknown = batch == kUnknown ? ", or may be: the batch is not known" : "";

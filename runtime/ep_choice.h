@@ -42,7 +42,7 @@ class Choice {
   Decision Forced(const Weight& weight, const Consumer& consumer) const;
   Decision DecideLinear(const Weight& weight, const Consumer& consumer) const;
   Decision DecideConvolution(const Weight& weight, const Consumer& consumer) const;
-  double ZerosFor(Batch batch) const;
+  double ZerosFor(Batch batch, bool is_cached) const;
   Decision Sparse(const Consumer& consumer, std::string reason) const;
 
   Mode mode_ = kAuto;

@@ -8,6 +8,7 @@ how many bits products with shared weights are:
 |---|---|
 | vector, few, many | MatMul and Gemm with up to 3 rows of input, up to 47, more |
 | pointwise, spatial | Conv with kernels of one position, of several |
+| cached, shared_cached | as vector and shared_vector, with so few weights (below 327,680) that a cache holds them |
 | shared_vector, shared_few | MatMul and Gemm with shared weights and up to 4 rows of input, up to 8 |
 | skipping | inputs of sparse products of up to 3 rows: from this share of zeros on they are skipped, too |
 """
@@ -21,11 +22,11 @@ from pathlib import Path
 
 from onnxsqueeze.runtime import native
 
-SPARSE = ("vector", "few", "many", "pointwise", "spatial")
-SHARED = ("shared_vector", "shared_few")
+SPARSE = ("vector", "cached", "few", "many", "pointwise", "spatial")
+SHARED = ("shared_vector", "shared_cached", "shared_few")
 SKIPPING = "skipping"
 NAMES = (*SPARSE, *SHARED, SKIPPING)
-VERSION = 2  # of the kernels: another one makes older measurements void
+VERSION = 3  # of the kernels: another one makes older measurements void
 
 
 def cache_folder() -> Path:

@@ -40,12 +40,17 @@ class Case:
 
 SPARSE = (
     Case("vector", (1536, 1536), (1, 1536)),
+    Case("cached", (128, 1536), (1, 1536)),
     Case("few", (1024, 1024), (16, 1024)),
     Case("many", (768, 768), (128, 768)),
     Case("pointwise", (256, 256, 1, 1), (1, 256, 28, 28), 4),
     Case("spatial", (128, 128, 3, 3), (1, 128, 28, 28), 4),
 )
-SHARED = (Case("shared_vector", (1536, 1536), (1, 1536)), Case("shared_few", (1024, 1024), (8, 1024)))
+SHARED = (
+    Case("shared_vector", (1536, 1536), (1, 1536)),
+    Case("shared_cached", (128, 1536), (1, 1536)),
+    Case("shared_few", (1024, 1024), (8, 1024)),
+)
 
 
 def calibrate(progress: Progress | None = None) -> str:

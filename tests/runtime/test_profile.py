@@ -37,10 +37,12 @@ def test_what_is_no_profile_counts_for_nothing(text: str) -> None:
     assert profile.read_profile() == ""
 
 
-def test_the_choice_goes_by_it(tmp_path: Path) -> None:
-    model = packed(build("(float[1,150] x) => (float[1,100] y) { y = MatMul(x, w) }", w=sparse(150, 100, zeros=0.65)))
+@pytest.mark.parametrize(("name", "columns"), [("cached", 100), ("vector", 2200)])
+def test_the_choice_goes_by_it(name: str, columns: int, tmp_path: Path) -> None:
+    text = f"(float[1,150] x) => (float[1,{columns}] y) {{ y = MatMul(x, w) }}"
+    model = packed(build(text, w=sparse(150, columns, zeros=0.65)))
     for least, nodes in ((0.6, 1), (0.7, 0), (1.01, 0)):
-        profile.write_profile(NUMBERS | {"vector": least})
+        profile.write_profile(NUMBERS | {name: least})
         assert native(model, batches(150, 1), tmp_path, "auto", None)[1] == nodes
 
 
