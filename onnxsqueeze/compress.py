@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxsqueeze.draft import RUN_UP_TO, Draft, file_size, files_of, text_of
+from onnxsqueeze.draft import RUN_UP_TO, Draft, text_of
 from onnxsqueeze.errors import PipelineError
 from onnxsqueeze.pipeline.context import Context, Progress, Silent
 from onnxsqueeze.pipeline.staging import check_distinct, check_output, put, staging, writing
@@ -104,7 +104,7 @@ def compress(
     context = Context(seed, None, progress or Silent(), jobs or os.cpu_count() or 1, store=store, previous=previous)
     with staging(target) as folder, writing(target):
         path = source or _saved(model, folder)
-        pipeline = _pipeline(passes if budget is None else budget.passes(file_size(path)))
+        pipeline = _pipeline(passes if budget is None else budget.passes(_nbytes(path)))
         samples = _samples(calibration, path, pipeline, context)
         if samples is not None:
             context = replace(context, calibration=samples.steering, held_out=samples.held_out)
@@ -131,13 +131,14 @@ def _run(
     given.check(source, *feeds)
     job = Draft(source, folder, target, replace(context, notes=notes.append, accounts=accounts.append))
     steps, weights = job.draft(pipeline, inline)
-    copied = file_size(job.path) >= file_size(source)
+    before, after = _nbytes(source), _nbytes(job.path)
+    copied = after >= before
     if copied:
         weights = job.copy(weights)
-    verification = job.verify(*feeds)
+        after = _nbytes(job.path)
+    verification = job.verify(*feeds, before)
     if context.store:
         notes.append(context.store.told)
-    before, after = file_size(source), file_size(job.path)
     if budget is not None:
         budget.confirm(before, after)
     if target is not None:
@@ -163,6 +164,8 @@ def _previous(path: str | os.PathLike[str] | None) -> Previous | None:
 
 def _places(model: Any, output: str | os.PathLike[str] | None) -> tuple[Path | None, Path | None]:
     """Where the model lies, None where it is in memory, and where the output goes."""
+    from onnxsqueeze.model.dense import files_of
+
     target = None if output is None else Path(output)
     if target is not None:
         check_output(target)
@@ -170,6 +173,12 @@ def _places(model: Any, output: str | os.PathLike[str] | None) -> tuple[Path | N
     if target is not None and source is not None:
         check_distinct(target, *files_of(source))
     return source, target
+
+
+def _nbytes(path: Path) -> int:
+    from onnxsqueeze.model.dense import file_nbytes
+
+    return file_nbytes(path)
 
 
 def resolve(name: str | os.PathLike[str]) -> Path:

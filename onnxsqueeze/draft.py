@@ -75,6 +75,7 @@ class Draft:
     def copy(self, weights: Sequence[Packed]) -> list[Packed]:
         """Takes the source in the place of the draft; external data under the name that goes with it."""
         from onnxsqueeze.model import Model
+        from onnxsqueeze.model.dense import files_of
 
         self.context.notes("nothing could be saved: the output is a copy of the input")
         data_file(self.path).unlink(missing_ok=True)
@@ -85,18 +86,17 @@ class Draft:
             shutil.copyfile(self.source, self.path)
         return [replace(w, encoding="", nbytes=w.dense_nbytes) for w in weights]
 
-    def verify(self, feeds: Any, origin: str) -> Verification | None:
-        """Opens and runs the draft beside the original; refuses a draft that is worse than inexact."""
+    def verify(self, feeds: Any, origin: str, nbytes: int) -> Verification | None:
+        """Opens and runs the draft beside the original, of so many bytes; refuses one that is worse than inexact."""
         from onnxsqueeze.verify import FRUGAL_FROM, CannotOpen, CannotRun, verify
 
-        size = file_size(self.source)
-        if size > RUN_UP_TO and feeds is None:
+        if nbytes > RUN_UP_TO and feeds is None:
             self._verify_tensors("a model of over 2 GB is not run without --inputs")
             return None
         progress = self.context.progress
         try:
             found = verify(
-                self.source, self.path, feeds, origin, self.context.seed, size > FRUGAL_FROM, progress=progress
+                self.source, self.path, feeds, origin, self.context.seed, nbytes > FRUGAL_FROM, progress=progress
             )
         except CannotRun as error:
             self._verify_tensors(str(error))
@@ -139,16 +139,3 @@ def _inline(model: Model, source: Path) -> None:
         )
     if not model.inline():
         raise ModelError(f"onnx cannot inline the decode functions of '{source}'; leave --inline out")
-
-
-def files_of(path: Path) -> list[Path]:
-    """The files of a model: itself, and those that hold its external data."""
-    from onnxsqueeze.model.dense import external_files
-    from onnxsqueeze.model.load import parse
-
-    return [path, *sorted(external_files(parse(path), path.parent))]
-
-
-def file_size(path: Path) -> int:
-    """Bytes of the model and of its external data."""
-    return sum(file.stat().st_size for file in files_of(path))

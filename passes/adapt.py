@@ -16,7 +16,7 @@ from onnxsqueeze.passes.adapt_channels import shrink
 from onnxsqueeze.passes.allocation import Account, parted
 from onnxsqueeze.passes.channels import Channels
 from onnxsqueeze.passes.prune import Prune
-from onnxsqueeze.passes.resource import UNITS, Prediction, Resource, quiet, shapes_of
+from onnxsqueeze.passes.resource import UNITS, Prediction, Resource, shapes_of
 from onnxsqueeze.passes.share import Share
 from onnxsqueeze.passes.stored import copied
 
@@ -109,7 +109,7 @@ class _Adaptation:
 
     def _with(self, model: Model, passes: Sequence[Any]) -> float:
         """The resource of a copy that passes have changed without looking at samples; infinity where one fails."""
-        context = quiet(self._context, calibration=None)
+        context = replace(self._context.quiet(), calibration=None)
         with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder:
             copy = copied(model, Path(folder))
             try:

@@ -105,11 +105,11 @@ def _offers(groups: Groups, candidate: Candidate, work: Totals, gain: float) -> 
 
 def _gain(groups: Groups, candidate: Candidate, trial: Trial | None) -> float:
     """What outputs lose for each unit of saliency."""
+    if trial is None:
+        return 1 / max(float(candidate.saliency.sum()), 1e-30)
     count = max(1, int(PROBE * candidate.group.width))
     units = np.argsort(candidate.saliency, kind="stable")[:count]
     lost = max(float(candidate.saliency[units].sum()), 1e-30)
-    if trial is None:
-        return 1 / max(float(candidate.saliency.sum()), 1e-30)
     with _without(groups, candidate, units):
         return max(trial.loss(groups.model, SAMPLES, scored=False).shift, 1e-12) / lost
 

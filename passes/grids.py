@@ -98,9 +98,9 @@ class Grids:
             found = None if choice is None else _on_grid(self._quantizer(weight), choice)
             if found is None:
                 return original, self._notes[weight.name], None, 0.0
-            moved = None
-            if weight.name in self._biases and self._means(weight.name) is not None:
-                moved = self._moved(weight.name, original, self._means(weight.name), found.values)
+            moved, means = None, self._means(weight.name) if weight.name in self._biases else None
+            if means is not None:
+                moved = self._outputs(weight.name, original, means) - self._outputs(weight.name, found.values, means)
             return found.values, self._noted(weight.name, found), moved, found.error
 
         errors, shifts = {}, {}
@@ -171,10 +171,6 @@ class Grids:
 
     def _noted(self, name: str, found: Quantized) -> Note:
         return replace(self._notes[name] or Note(), sharing=found.sharing)
-
-    def _moved(self, name: str, original: Array, means: Array | None, values: Array) -> Array:
-        assert means is not None
-        return self._outputs(name, original, means) - self._outputs(name, values, means)
 
     def _outputs(self, name: str, values: Array, means: Array) -> Array:
         """What a weight makes of inputs [groups or 1, inputs]: float64 [groups, outputs]."""

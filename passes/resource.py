@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,10 +68,3 @@ def shapes_of(context: Context) -> dict[str, tuple[int, ...]]:
     """Shapes of the inputs of the first sample."""
     first = context.calibration[0] if context.calibration else {}
     return {name: tuple(value.shape) for name, value in first.items()}
-
-
-def quiet(context: Context, **changes: object) -> Context:
-    """The same for work on the side, which nobody needs to hear of."""
-    from onnxsqueeze.pipeline import Silent
-
-    return replace(context, progress=Silent(), notes=lambda text: None, **changes)  # type: ignore[arg-type]

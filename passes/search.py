@@ -93,11 +93,12 @@ class Search:
             point = self.best
             middle = float(np.sqrt(point.predicted * failed))
             self._measure(middle, point.refit)
-            self._put(self.best)  # what is known from an earlier run has not been made in this one
-            if self.best is not point and held.loss(self._model).value > self._limit:
-                self.best = point
-                self._put(point)
-            failed = failed if self.best is not point else middle
+            if self.best is not point:
+                self._put(self.best)  # what is known from an earlier run has not been made in this one
+                if held.loss(self._model).value <= self._limit:
+                    continue
+            self.best, failed = point, middle
+            self._put(point)
 
     def _look(self, refit: bool, start: float, most: int, narrow: float, low: float | None = None) -> None:
         largest(lambda loss: self._measure(loss, refit), self._limit, start, most, narrow, low)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxsqueeze.model import Model
 from onnxsqueeze.passes.huffman import Huffman
-from onnxsqueeze.pipeline import Silent
 from onnxsqueeze.pipeline.lower import lower
 from onnxsqueeze.pipeline.stamp import stamp
 
@@ -28,7 +26,7 @@ def stored_nbytes(model: Model, context: Context) -> int:
 
 def stored(model: Model, context: Context, folder: Path) -> Path:
     """That file, in a folder."""
-    quiet = replace(context, progress=Silent(), notes=lambda text: None)
+    quiet = context.quiet()
     copy = copied(model, folder)
     Huffman()(copy, quiet)
     lower(copy, quiet)

@@ -17,7 +17,7 @@ from onnxsqueeze.cost.walk import Misfit, Walk
 from onnxsqueeze.cost.workload import Workload
 from onnxsqueeze.errors import ModelError
 from onnxsqueeze.model import Model
-from onnxsqueeze.model.dense import external_files
+from onnxsqueeze.model.dense import file_nbytes
 from onnxsqueeze.model.load import from_path
 
 
@@ -57,8 +57,7 @@ def _opened(model: Any) -> tuple[Model, str, int]:
         return Model(model), "", 0
     path = Path(model)
     proto, folder = from_path(path)
-    files = [path, *external_files(proto, folder)]
-    return Model(proto, folder), path.name, sum(file.stat().st_size for file in files)
+    return Model(proto, folder), path.name, file_nbytes(path, proto)
 
 
 def _walked(model: Model, shapes: Mapping[str, Sequence[int] | int]) -> tuple[Walk, list[Input]]:

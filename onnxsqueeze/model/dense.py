@@ -8,6 +8,7 @@ from pathlib import Path
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from onnxsqueeze.model.graphs import walk
+from onnxsqueeze.model.load import parse
 from onnxsqueeze.model.tensors import every_tensor, external_file, is_external
 
 
@@ -58,6 +59,12 @@ def external_files(model: ModelProto, folder: Path | None) -> set[Path]:
     return {external_file(t, folder, None) for t in every_tensor(model) if is_external(t)}
 
 
-def file_nbytes(path: Path, model: ModelProto) -> int:
+def files_of(path: Path, model: ModelProto | None = None) -> list[Path]:
+    """The files of a model: itself, and those that hold its external data; ``model``: what ``path`` holds, if known."""
+    model = parse(path) if model is None else model
+    return [path, *sorted(external_files(model, path.parent))]
+
+
+def file_nbytes(path: Path, model: ModelProto | None = None) -> int:
     """Bytes of a model's file and of its external data."""
-    return path.stat().st_size + sum(file.stat().st_size for file in external_files(model, path.parent))
+    return sum(file.stat().st_size for file in files_of(path, model))

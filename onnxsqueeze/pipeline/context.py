@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from onnxsqueeze.pipeline.store import Store
@@ -61,6 +61,10 @@ class Context:
     notes: Callable[[str], None] = lambda text: None  # receives one line for each thing skipped, with the reason
     store: Store = _NOTHING  # results of earlier runs that were broken off
     previous: Previous | None = None  # the previous version, of which to keep what costs no fidelity
+
+    def quiet(self) -> Context:
+        """The same for work on the side, which nobody needs to hear of."""
+        return replace(self, progress=_SILENT, notes=lambda text: None)
 
     def each(
         self, stage: str, work: Callable[[Item], Result], items: Iterable[Item], name: Callable[[Item], str]

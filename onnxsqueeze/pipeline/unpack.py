@@ -16,7 +16,7 @@ from onnxsqueeze.encode.bodies import DOMAIN, VERSION
 from onnxsqueeze.encode.decode import decode
 from onnxsqueeze.encode.nodes import from_node
 from onnxsqueeze.errors import FormatError, ModelError
-from onnxsqueeze.model.dense import drop_domain, drop_unused, external_files, inputs_of, replace_nodes
+from onnxsqueeze.model.dense import drop_domain, drop_unused, files_of, inputs_of, replace_nodes
 from onnxsqueeze.model.graphs import Scope, walk
 from onnxsqueeze.pipeline.operators import to_operators
 from onnxsqueeze.pipeline.provided import provided
@@ -147,7 +147,7 @@ def unpack_file(source: str | os.PathLike[str], output: str | os.PathLike[str], 
     check_output(target)
     with staging(target) as folder, writing(target):
         model = Model.load(path, folder)
-        before = [path, *external_files(model.proto, path.parent)]
+        before = files_of(path, model.proto)
         check_distinct(target, *before)
         if is_inlined(model):
             raise ModelError(f"'{source}' was written with --inline: its packed weights can no longer be recognised")

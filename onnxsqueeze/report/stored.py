@@ -12,7 +12,6 @@ from onnxsqueeze.encode.bodies import DOMAIN
 from onnxsqueeze.model import Model
 from onnxsqueeze.model.dense import file_nbytes
 from onnxsqueeze.model.graphs import walk
-from onnxsqueeze.model.load import parse
 from onnxsqueeze.pipeline.stamp import is_inlined, passes_of
 from onnxsqueeze.pipeline.unpack import unpack
 
@@ -43,7 +42,7 @@ class Stored:
 def read(file: str | os.PathLike[str], threads: int = 1, scratch: Path | None = None) -> Stored:
     """Reads a model, packed or not; ``zoo:NAME`` is fetched; raises SqueezeError."""
     path = resolve(file)
-    nbytes = file_nbytes(path, parse(path))  # before large models move their weights to scratch files
+    nbytes = file_nbytes(path)  # before large models move their weights to scratch files
     model = Model.load(path, scratch)
     passes, inlined, opset = passes_of(model), is_inlined(model), model.opset
     functions, packed = 0, {}

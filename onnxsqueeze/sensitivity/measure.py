@@ -26,7 +26,6 @@ from onnxsqueeze.draft import RUN_UP_TO
 from onnxsqueeze.errors import ModelError, PipelineError
 from onnxsqueeze.model import Model
 from onnxsqueeze.model.dense import file_nbytes
-from onnxsqueeze.model.load import parse
 from onnxsqueeze.passes.bounds import packable
 from onnxsqueeze.pipeline import Context
 from onnxsqueeze.pipeline.context import Progress, Silent
@@ -198,7 +197,7 @@ def _tell_unreached(layers: Sequence[Layer], notes: list[str]) -> None:
 def _data(samples: Samples | None, source: Path, count: int | None, weights: int, seed: int) -> _Data:
     """On which samples losses are measured, and on which weights are fitted."""
     if samples is None:
-        if file_nbytes(source, parse(source)) > RUN_UP_TO:
+        if file_nbytes(source) > RUN_UP_TO:
             raise ModelError(f"'{source}' is of over 2 GB; give samples to run it on with --calibration")
         made = given.made(source, seed, RUN_UP_TO)
         if made is None:

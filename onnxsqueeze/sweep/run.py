@@ -73,7 +73,7 @@ def sweep(
     if jobs is not None and jobs < 1:
         raise PipelineError(f"jobs must be at least 1, not {jobs}")
     source = resolve(model)
-    nbytes = file_nbytes(source, parse(source))
+    nbytes = file_nbytes(source)
     given = None if inputs is None else Path(inputs)
     _check_inputs(source, given)
     record = open_record(folder, source, given, seed)

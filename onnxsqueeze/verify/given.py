@@ -12,7 +12,7 @@ import numpy as np
 from onnxsqueeze.calibration import synthetic
 from onnxsqueeze.calibration.samples import Samples, read, split
 from onnxsqueeze.errors import ModelError, PipelineError
-from onnxsqueeze.model.dense import external_files
+from onnxsqueeze.model.dense import external_files, file_nbytes
 from onnxsqueeze.model.load import parse
 from onnxsqueeze.verify import signature
 
@@ -86,8 +86,7 @@ def made(source: Path, seed: int, most: int) -> Samples | None:
     from onnxsqueeze.verify.run import open_session
 
     proto = parse(source)
-    nbytes = source.stat().st_size + sum(f.stat().st_size for f in external_files(proto, source.parent))
-    if nbytes > most:
+    if file_nbytes(source, proto) > most:
         return None
     try:
         session = open_session(source, False, "model")

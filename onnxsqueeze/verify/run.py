@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from onnxsqueeze.encode.bodies import DOMAIN
 from onnxsqueeze.errors import ModelError
-from onnxsqueeze.model.dense import external_files
+from onnxsqueeze.model.dense import file_nbytes
 from onnxsqueeze.model.load import parse
 from onnxsqueeze.pipeline.context import Progress, Silent
 from onnxsqueeze.verify import signature
@@ -176,5 +176,4 @@ def verify_files(
     feeds = signature.read(inputs) if inputs else None
     for path in (original, other):
         decode_all(path)
-    nbytes = original.stat().st_size + sum(f.stat().st_size for f in external_files(parse(original), original.parent))
-    return verify(original, other, feeds, inputs or "", seed, nbytes > FRUGAL_FROM, progress)
+    return verify(original, other, feeds, inputs or "", seed, file_nbytes(original) > FRUGAL_FROM, progress)
