@@ -96,6 +96,19 @@ def _blocks(weight: Array, height: int, width: int) -> Groups:
     return Groups(tiles.reshape(-1, height * width), restore, np.outer(heights, widths).reshape(-1))
 
 
+def all_but_smallest(saliency: Array, count: int) -> Array:
+    """Mask that drops exactly ``count`` groups, the least salient, ties by position."""
+    keep = np.ones(len(saliency), bool)
+    if count <= 0:
+        return keep
+    threshold = np.partition(saliency, count - 1)[count - 1]
+    below = saliency < threshold
+    keep[below] = False
+    ties = np.flatnonzero(saliency == threshold)
+    keep[ties[: count - int(below.sum())]] = False
+    return keep
+
+
 def keep_n_of_m(values: Array, axis: int, kept: int, group: int) -> Array:
     """Mask (True = keep) of the ``kept`` largest magnitudes in each group along ``axis``, which ``group`` divides."""
     moved = np.abs(np.moveaxis(values, axis, -1))

@@ -216,7 +216,7 @@ class Prune:
         if within is not None and self.granularity == "element":
             return keep_per_output(within, sizes, target)
         saliency, groups = self._saliency(weight, sizes)
-        return _spread(_all_but_smallest(saliency, _count(saliency, target, groups.sizes)), groups)
+        return _spread(grain.all_but_smallest(saliency, _count(saliency, target, groups.sizes)), groups)
 
     def _within_error(self, weight: Weight, sizes: Array, bound: float) -> Array | None:
         """Keeps all but the groups of least energy whose relative errors, per output channel, stay within the bound."""
@@ -272,19 +272,6 @@ def _count(saliency: Array, target: float, sizes: Array | None) -> int:
         return int(target * len(saliency))
     held = np.cumsum(sizes[np.argsort(saliency, kind="stable")])
     return int(np.searchsorted(held, target * held[-1], side="right"))
-
-
-def _all_but_smallest(saliency: Array, count: int) -> Array:
-    """Mask that drops exactly ``count`` groups, the least salient, ties by position."""
-    keep = np.ones(len(saliency), bool)
-    if count <= 0:
-        return keep
-    threshold = np.partition(saliency, count - 1)[count - 1]
-    below = saliency < threshold
-    keep[below] = False
-    ties = np.flatnonzero(saliency == threshold)
-    keep[ties[: count - int(below.sum())]] = False
-    return keep
 
 
 def _spread(keep: Array, groups: grain.Groups) -> Array:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from onnxsqueeze.calibration.expose import expose
-from onnxsqueeze.calibration.session import open_session, run
+from onnxsqueeze.calibration.segments import open_part, part_of
+from onnxsqueeze.calibration.session import run
 
 if TYPE_CHECKING:
     from onnxsqueeze.model import Model
@@ -28,18 +26,14 @@ def observe(
 
     Raises ModelError where a sample does not run.
     """
-    with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder:
-        path = Path(folder) / "model.onnx"
-        model.save(path, durable=False)
-        proto = onnx.load(path, load_external_data=False)
-        names = expose(proto, [(0, value) for value in values])
-        path.write_bytes(proto.SerializeToString())
-        session = open_session(path, 1)  # so that results do not depend on the number of threads
-        found: list[list[Taken]] = [[] for _ in values]
-        for feed in feeds:
-            outputs = run(session, [name for name in names if name is not None], feed)
-            for taken, value in zip(found, outputs, strict=True):
-                taken.append(take(value))
+    proto = part_of(model)
+    names = expose(proto, [(0, value) for value in values])
+    session = open_part(proto, model)
+    found: list[list[Taken]] = [[] for _ in values]
+    for feed in feeds:
+        outputs = run(session, [name for name in names if name is not None], feed)
+        for taken, value in zip(found, outputs, strict=True):
+            taken.append(take(value))
     return found
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from onnx import GraphProto, ModelProto, NodeProto, helper
 
-from onnxsqueeze.calibration.segments import IR, KEPT, cut, fixed_values, flowing, used_from
-from onnxsqueeze.calibration.session import open_session, run
+from onnxsqueeze.calibration.segments import KEPT, cut, fixed_values, flowing, open_part, part_of, used_from
+from onnxsqueeze.calibration.session import run
 from onnxsqueeze.model.graphs import reads, unique_name, used_names
 from onnxsqueeze.model.load import drop_inputs
-from onnxsqueeze.model.save import save
 from onnxsqueeze.model.weights import find
 
 if TYPE_CHECKING:
@@ -36,7 +33,7 @@ class Probe:
         fixed = fixed_values(model.proto.graph)
         first = _first_use(model, name, fixed)
         start = self._skip(first, fixed)
-        proto = self._copy()
+        proto = part_of(self._model)
         self._input, value = _as_input(proto, name)
         graph = proto.graph
         made = {output for node in list(graph.node)[start:] for output in node.output}
@@ -47,7 +44,7 @@ class Probe:
         if self.outputs:
             cut(graph, start, self._feeds[0], fixed)
             graph.input.append(value)
-            self._session = self._open(proto)
+            self._session = open_part(proto, self._model)
 
     def run(self, values: Array) -> list[list[Array]]:
         """The outputs that the weight may change, for each sample, where it has these values."""
@@ -62,11 +59,11 @@ class Probe:
         names = flowing(graph, 0, first, fixed)
         if not names or any(np.asarray(self._feeds[0][name]).dtype.kind not in "biuf" for name in passing):
             return 0
-        proto = self._copy()
+        proto = part_of(self._model)
         del proto.graph.output[:]
         proto.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
         cut(proto.graph, 0, {}, fixed)
-        session = self._open(proto)
+        session = open_part(proto, self._model)
         if any(output.type not in KEPT for output in session.get_outputs()):
             return 0
         feeds: list[Feed] = []
@@ -79,18 +76,6 @@ class Probe:
             feeds.append({name: feed[name] for name in passing} | made)
         self._feeds = feeds
         return first
-
-    def _copy(self) -> ModelProto:
-        proto = ModelProto()
-        proto.CopyFrom(self._model.proto)
-        proto.ir_version = max(proto.ir_version, IR)
-        return proto
-
-    def _open(self, proto: ModelProto) -> Any:
-        with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder:
-            path = Path(folder) / "part.onnx"
-            save(proto, path, self._model.data, None, durable=False)
-            return open_session(path, 1)  # so that results do not depend on the number of threads
 
 
 def _first_use(model: Model, name: str, fixed: set[str]) -> int:

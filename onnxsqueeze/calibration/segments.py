@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,22 @@ KEPT = {f"tensor({kind})" for kind in ("float", "float16", "double", "bool")} | 
     f"tensor({sign}int{bits})" for sign in ("", "u") for bits in (8, 16, 32, 64)
 }  # types of values that can be kept on disk
 IR = 8  # from 4 on, initializers need not be inputs
+
+
+def part_of(model: Model) -> ModelProto:
+    """A copy of the model's graph to make a part of."""
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    proto.ir_version = max(proto.ir_version, IR)
+    return proto
+
+
+def open_part(proto: ModelProto, model: Model) -> Any:
+    """A session on a part of the model; with one thread, so that results do not depend on their number."""
+    with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder:
+        path = Path(folder) / "part.onnx"
+        save(proto, path, model.data, None, durable=False)
+        return open_session(path, 1)
 
 
 class Runner:
@@ -88,19 +105,13 @@ class Runner:
             return {name: arrays[f"v{i}"] for i, name in enumerate(self._known)}
 
     def _open(self, stage: Stage, wanted: Sequence[Reading]) -> None:
-        proto = ModelProto()
-        proto.CopyFrom(self._model.proto)
-        proto.ir_version = max(proto.ir_version, IR)
-        feed = self._feed(0)
+        proto, feed = part_of(self._model), self._feed(0)
         self._outputs = _expose(proto, wanted)
         self._flowing = flowing(proto.graph, self._start, stage.first, self._fixed)
         passing = used_from(proto.graph, stage.first, feed)
         proto.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in self._flowing)
         cut(proto.graph, self._start, feed, self._fixed)
-        path = self._folder / "part.onnx"
-        save(proto, path, self._model.data, None)
-        self._session = open_session(path, 1)
-        path.unlink()
+        self._session = open_part(proto, self._model)
         kinds = {output.name: output.type for output in self._session.get_outputs()}
         simple = all(np.asarray(feed[name]).dtype.kind in "biuf" for name in passing)
         keep = simple and all(kinds[name] in KEPT for name in self._flowing)

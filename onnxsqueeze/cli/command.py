@@ -57,6 +57,22 @@ def from_(least: int) -> Callable[[str], int]:
     return convert
 
 
+def add_seed(made: argparse.ArgumentParser) -> None:
+    """The option ``--seed``."""
+    made.add_argument("--seed", type=from_(0), default=0, metavar="N", help="seed of all random draws (default 0)")
+
+
+def add_score(made: argparse.ArgumentParser) -> None:
+    """The option ``--score``."""
+    what = "takes a model's path, gives its score: that decides then"
+    made.add_argument("--score", metavar="MODULE:FUNCTION", default="", help=what)
+
+
+def add_page(made: argparse.ArgumentParser) -> None:
+    """The option ``--html``."""
+    made.add_argument("--html", metavar="FILE.html", help="write a page that needs no network")
+
+
 def bars(options: argparse.Namespace) -> Any:
     """Progress bars, unless the output is for machines or for nobody."""
     from onnxsqueeze.report.progress import Bars

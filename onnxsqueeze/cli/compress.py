@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from onnxsqueeze.cli.command import Command, bars, from_, parser, show
+from onnxsqueeze.cli.command import Command, add_score, add_seed, bars, from_, parser, show
 
 Value = TypeVar("Value")
 
@@ -43,7 +43,7 @@ def command(arguments: Sequence[str], others: str) -> Command:
         help="inputs that passes look at: .npz, a folder, or module:function; a quarter is held out to verify on",
     )
     _add_budget(made)
-    made.add_argument("--seed", type=from_(0), default=0, metavar="N", help="seed of all random draws (default 0)")
+    add_seed(made)
     made.add_argument("--jobs", type=from_(1), metavar="N", help="worker threads (default: one a core)")
     made.add_argument(
         "--inline", action="store_true", help="no local functions in the output, for engines that reject them"
@@ -84,12 +84,7 @@ def _add_budget(made: argparse.ArgumentParser) -> None:
         "--target-macs", type=_read(budget.macs), metavar="N", help="at most so many MACs a run, e.g. 50%% or 100M"
     )
     made.add_argument("--device", metavar="NAME|FILE", default="", help="whose costs the targets are about")
-    made.add_argument(
-        "--score",
-        metavar="MODULE:FUNCTION",
-        default="",
-        help="takes a model's path, gives its score: that decides then",
-    )
+    add_score(made)
 
 
 def _read(convert: Callable[[str], Value]) -> Callable[[str], Value]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onnxsqueeze.cli.command import Command, bars, from_, parser, show
+from onnxsqueeze.cli.command import Command, add_page, bars, from_, parser, show
 
 EXAMPLES = """\
 examples:
@@ -23,7 +23,7 @@ def command(arguments: Sequence[str]) -> Command:
     made.add_argument("original", metavar="ORIGINAL", help="ONNX file, or zoo:NAME")
     made.add_argument("compressed", metavar="COMPRESSED", help="ONNX file")
     made.add_argument("--device", metavar="NAME", help="device that energy and time are for, or its .toml file")
-    made.add_argument("--html", metavar="FILE.html", help="write a page that needs no network")
+    add_page(made)
     made.add_argument("--markdown", metavar="FILE.md", help="write Markdown")
     made.add_argument("--inputs", metavar="FILE.npz", help="one array an input; made from the signature otherwise")
     made.add_argument("--seed", type=from_(0), default=0, metavar="N", help="seed of inputs that are made (default 0)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from onnxsqueeze.cli.command import Command, bars, from_, parser, show
+from onnxsqueeze.cli.command import Command, add_page, add_score, add_seed, bars, from_, parser, show
 
 EXAMPLES = """\
 examples:
@@ -27,19 +27,14 @@ def command(arguments: Sequence[str]) -> Command:
     made.add_argument(
         "--calibration", metavar="SAMPLES", help="inputs: .npz, a folder, or module:function; made up otherwise"
     )
-    made.add_argument(
-        "--score",
-        metavar="MODULE:FUNCTION",
-        default="",
-        help="takes a model's path, gives its score: that decides then",
-    )
+    add_score(made)
     made.add_argument(
         "--samples", type=from_(1), metavar="N", help="samples to measure on (default: 2 to 16, by the work of a run)"
     )
-    made.add_argument("--seed", type=from_(0), default=0, metavar="N", help="seed of all random draws (default 0)")
+    add_seed(made)
     made.add_argument("--jobs", type=from_(1), metavar="N", help="weights at a time (default: one a core)")
     made.add_argument("--work-dir", metavar="DIR", help="keep results there: a run that was broken off goes on")
-    made.add_argument("--html", metavar="FILE.html", help="write a page that needs no network")
+    add_page(made)
     options = made.parse_args(arguments)
     return Command(options, lambda: _run(options))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from onnxsqueeze.cli.command import Command, bars, from_, parser, show
+from onnxsqueeze.cli.command import Command, add_page, add_seed, bars, from_, parser, show
 
 EXAMPLES = """\
 examples:
@@ -30,10 +30,10 @@ def command(arguments: Sequence[str]) -> Command:
     made.add_argument("input", metavar="IN", help="ONNX file, or zoo:NAME")
     made.add_argument("--passes", metavar="GRID", action="append", required=True, help="see below; may be repeated")
     made.add_argument("--inputs", metavar="FILE.npz", help="inputs to compare outputs on; made up otherwise")
-    made.add_argument("--seed", type=from_(0), default=0, metavar="N", help="seed of all random draws (default 0)")
+    add_seed(made)
     made.add_argument("--jobs", type=from_(1), metavar="N", help="pipelines at a time (default: one a core)")
     made.add_argument("--out-dir", metavar="DIR", help="keep the models of the front there, and a record to go on from")
-    made.add_argument("--html", metavar="FILE.html", help="write a page that needs no network")
+    add_page(made)
     options = made.parse_args(arguments)
     return Command(options, lambda: _run(options))
 

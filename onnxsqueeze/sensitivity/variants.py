@@ -11,6 +11,7 @@ import numpy.typing as npt
 from onnxsqueeze.encode import Note, Sharing, best_plan
 from onnxsqueeze.passes.clusters import entropy_bits
 from onnxsqueeze.passes.criteria import Surgery, measurable
+from onnxsqueeze.passes.granularity import all_but_smallest
 from onnxsqueeze.passes.quantizer import Inputs, Quantized, Quantizer
 from onnxsqueeze.passes.rate_distortion import MEASURED, OCTAVES, TRIED
 
@@ -103,6 +104,5 @@ def _entropy(found: Quantized) -> float:
 
 def _without_smallest(values: Array, sparsity: float) -> Array:
     sizes = np.abs(values.reshape(-1).astype(np.float32))
-    changed = values.copy()
-    changed.reshape(-1)[np.argsort(sizes, kind="stable")[: int(sparsity * sizes.size)]] = 0
-    return changed
+    keep = all_but_smallest(sizes, int(sparsity * sizes.size)).reshape(values.shape)
+    return np.where(keep, values, 0).astype(values.dtype)
