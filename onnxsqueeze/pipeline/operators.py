@@ -6,8 +6,7 @@ A weight, the operator that it feeds, a constant bias and an activation become o
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, num
 
 from onnxsqueeze.encode.bodies import DOMAIN
 from onnxsqueeze.model.dense import drop_domain
-from onnxsqueeze.model.graphs import walk
+from onnxsqueeze.model.graphs import Edges, domain, edges, walk
 from onnxsqueeze.pipeline.provided import PLACES
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 KERNELS = "ai.onnxsqueeze.kernels"
 CONTRIBUTED = "com.microsoft"
-STANDARD = ("", "ai.onnx")
+MAIN = 0  # index of the main graph among the scopes
 KEPT = ("strides", "pads", "dilations", "group", "auto_pad", "transB")  # attributes of what is replaced
 
 
@@ -36,23 +35,24 @@ def to_operators(model: Model, kernels: Mapping[str, str]) -> int:
             bias is not constant.
     """
     graph = _Uses.of(model)
-    gone: set[int] = set()
+    gone: set[int] = set()  # by identity: of the nodes that others stand for
     made: dict[int, NodeProto] = {}
-    for position, node in enumerate(graph.nodes):
-        place = PLACES.get(node.op_type, -1) if node.domain in STANDARD else -1
+    nodes = list(model.proto.graph.node)
+    for node in nodes:
+        place = PLACES.get(node.op_type, -1) if domain(node) == "" else -1
         weight = node.input[place] if 0 <= place < len(node.input) else ""
-        if weight not in kernels or graph.is_constant(node.input[1 - place]):
+        if weight not in kernels or node.input[1 - place] in graph.constants:
             continue
-        operator = _Operator(node, graph.nodes[graph.makers[weight]], place)
+        operator = _Operator(node, graph.maker(weight), place)
         if not operator.take_bias(graph):
             continue
         operator.take_activation(graph)
-        gone |= {graph.makers[weight], *(graph.makers[name] for name in operator.replaced)}
-        made[position] = operator.node(kernels[weight])
-    kept = [made.get(i, node) for i, node in enumerate(graph.nodes) if i in made or i not in gone]
+        gone |= {id(operator.decode), *(id(graph.maker(name)) for name in operator.replaced)}
+        made[id(node)] = operator.node(kernels[weight])
+    kept = GraphProto(node=[made.get(id(n), n) for n in nodes if id(n) in made or id(n) not in gone])
     proto = model.proto
     del proto.graph.node[:]
-    proto.graph.node.extend(kept)
+    proto.graph.node.extend(kept.node)
     if made:
         proto.opset_import.append(helper.make_opsetid(KERNELS, 1))
     if not any(node.domain == DOMAIN for scope in walk(proto) for node in scope.graph.node):
@@ -61,39 +61,26 @@ def to_operators(model: Model, kernels: Mapping[str, str]) -> int:
     return len(made)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Uses:
     """Who makes and who uses the values of the main graph."""
 
-    nodes: list[NodeProto]
-    makers: dict[str, int]
-    consumers: Mapping[str, list[int]]
-    constants: Mapping[str, TensorProto]
-    outside: Container[str]  # values that are outputs, or used in bodies of other nodes
+    wiring: Edges
+    constants: Mapping[str, TensorProto]  # that no caller may give
 
     @classmethod
     def of(cls, model: Model) -> _Uses:
-        proto: GraphProto = model.proto.graph
-        nodes = [_copied(node) for node in proto.node]
-        consumers: dict[str, list[int]] = {}
-        for position, node in enumerate(nodes):
-            for name in node.input:
-                consumers.setdefault(name, []).append(position)
-        inner = Counter(
-            n for scope in walk(model.proto) if scope.parent for node in scope.graph.node for n in node.input
-        )
-        outer = {value.name for value in proto.output} | {v.name for s in walk(model.proto) for v in s.graph.output}
-        makers = {name: position for position, node in enumerate(nodes) for name in node.output}
-        constants = {tensor.name: tensor for tensor in proto.initializer}
-        given = {value.name for value in proto.input}  # a caller may give these
-        return cls(nodes, makers, consumers, {n: t for n, t in constants.items() if n not in given}, outer | set(inner))
+        graph = model.proto.graph
+        given = {value.name for value in graph.input}
+        return cls(edges(model.proto), {t.name: t for t in graph.initializer if t.name not in given})
 
-    def is_constant(self, name: str) -> bool:
-        return name in self.constants
+    def maker(self, value: str) -> NodeProto:
+        return self.wiring.producers[MAIN, value]
 
     def only_consumer(self, value: str) -> NodeProto | None:
-        users = self.consumers.get(value, [])
-        return self.nodes[users[0]] if len(users) == 1 and value not in self.outside else None
+        sites = self.wiring.users.get((MAIN, value), [])
+        alone = len(sites) == 1 and sites[0].scope.index == MAIN and (MAIN, value) not in self.wiring.results
+        return sites[0].node if alone else None
 
 
 class _Operator:
@@ -112,7 +99,7 @@ class _Operator:
             self.bias = self.product.input[2]
             return self._fits(graph, self.bias)
         add = graph.only_consumer(self.output)
-        if self.product.op_type == "MatMul" and add is not None and add.op_type == "Add" and add.domain in STANDARD:
+        if self.product.op_type == "MatMul" and add is not None and add.op_type == "Add" and domain(add) == "":
             other = add.input[1 if add.input[0] == self.output else 0]
             if self._fits(graph, other):
                 self.bias = other
@@ -141,11 +128,11 @@ class _Operator:
             return
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         found: dict[str, Any] | None = None
-        if node.domain in STANDARD and node.op_type in ("Relu", "HardSwish"):
+        if domain(node) == "" and node.op_type in ("Relu", "HardSwish"):
             found = {}
-        elif node.domain in (*STANDARD, CONTRIBUTED) and node.op_type == "Gelu":
+        elif domain(node) in ("", CONTRIBUTED) and node.op_type == "Gelu":
             found = {} if attributes.get("approximate", b"none") == b"none" else None
-        elif node.domain in STANDARD and node.op_type == "Clip":
+        elif domain(node) == "" and node.op_type == "Clip":
             found = _bounds(graph, node, attributes)
         if found is not None:
             self.activation = {"activation": node.op_type, **found}
@@ -185,9 +172,3 @@ def _bounds(graph: _Uses, node: NodeProto, attributes: Mapping[str, Any]) -> dic
             return None
         found[name] = float(numpy_helper.to_array(tensor).reshape(-1)[0])
     return found
-
-
-def _copied(node: NodeProto) -> NodeProto:
-    copy = NodeProto()
-    copy.CopyFrom(node)
-    return copy
