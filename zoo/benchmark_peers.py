@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 ROUNDS = 9
 BLOCK = 32  # weights that share a scale
-INT8 = 4  # accuracy level at which inputs become integers, too: the fastest
+FLOAT32, INT8 = 1, 4  # accuracy levels: inputs as they are; inputs become integers, too, which is the fastest
 DEEPSPARSE = "deepsparse==1.8.0"
 MOST_SECONDS = 120.0
 
@@ -36,7 +36,9 @@ print("seconds", best)
 """
 
 
-def nbits_seconds(count: int, weight: tuple[int, ...], value: NDArray[np.float32], bits: int) -> float:
+def nbits_seconds(
+    count: int, weight: tuple[int, ...], value: NDArray[np.float32], bits: int, level: int = INT8
+) -> float:
     """Least seconds of a run of MatMulNBits with random weights of so many bits, in one thread."""
     import onnxruntime
 
@@ -48,7 +50,7 @@ def nbits_seconds(count: int, weight: tuple[int, ...], value: NDArray[np.float32
         scales = np.full(outputs * inputs // BLOCK, 0.01, np.float32)
         tensors += [numpy_helper.from_array(packed, f"w{number}"), numpy_helper.from_array(scales, f"s{number}")]
         names = ["x" if number == 0 else f"y{number - 1}", f"w{number}", f"s{number}"]
-        sizes: dict[str, Any] = {"K": inputs, "N": outputs, "bits": bits, "block_size": BLOCK, "accuracy_level": INT8}
+        sizes: dict[str, Any] = {"K": inputs, "N": outputs, "bits": bits, "block_size": BLOCK, "accuracy_level": level}
         nodes.append(helper.make_node("MatMulNBits", names, [f"y{number}"], domain="com.microsoft", **sizes))
     given = helper.make_tensor_value_info("x", TensorProto.FLOAT, value.shape)
     wanted = helper.make_tensor_value_info(f"y{count - 1}", TensorProto.FLOAT, (len(value), outputs))
