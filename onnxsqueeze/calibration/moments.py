@@ -19,6 +19,7 @@ Array = npt.NDArray[Any]
 LARGEST = 6144  # side of a matrix that is kept whole; wider ones are kept as blocks along the diagonal
 ROWS = 32768  # over all samples that are looked at, evenly spread
 ROWS_LEAST, ROWS_MOST = 256, 4096  # of one sample
+TOGETHER = 1024  # rows that are multiplied at once, where samples have fewer: adding to a large matrix is slow
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,7 @@ class Gathering:
     _sums: Array = field(default_factory=lambda: np.zeros(0, np.float32))
     _totals: Array = field(default_factory=lambda: np.zeros(0, np.float32))
     _rows: int = 0
+    _waiting: list[Array] = field(default_factory=list)
 
     def add(self, value: Array, reading: Reading) -> None:
         """Takes in the value of one sample; an empty one (a branch that did not run) counts nothing."""
@@ -64,17 +66,27 @@ class Gathering:
     def add_rows(self, inputs: Array) -> None:
         """Takes in finite rows, float32 [groups, rows, inputs]."""
         groups, count, width = inputs.shape
-        blocks = block_count(width)
         if not self._rows:
+            blocks = block_count(width)
             self._sums = np.zeros((groups, blocks, width // blocks, width // blocks), np.float32)
             self._totals = np.zeros((groups, width), np.float64)
         if (groups, width) != self._totals.shape:
             return
-        for block in range(blocks):
-            part = inputs[:, :, block * (width // blocks) : (block + 1) * (width // blocks)]
-            self._sums[:, block] += part.transpose(0, 2, 1) @ part
         self._totals += inputs.sum(axis=1, dtype=np.float64)
         self._rows += count
+        self._waiting.append(inputs)
+        if sum(rows.shape[1] for rows in self._waiting) >= TOGETHER:
+            self._multiply()
+
+    def _multiply(self) -> None:
+        """Adds the products of the rows that wait."""
+        if not self._waiting:
+            return
+        inputs, size = np.concatenate(self._waiting, axis=1), self._sums.shape[2]
+        self._waiting.clear()
+        for block in range(self._sums.shape[1]):
+            part = inputs[:, :, block * size : (block + 1) * size]
+            self._sums[:, block] += part.transpose(0, 2, 1) @ part
 
     def _count(self, value: Array) -> None:
         length = self.reading.seen[0]
@@ -90,6 +102,7 @@ class Gathering:
         none = np.zeros(0, np.float32)
         if self.reading.kind == "rows":
             return Moments(none, none, (self._totals / self._rows).astype(np.float32), self._rows)
+        self._multiply()
         means = (self._totals / self._rows).astype(np.float32)
         return Moments(self._sums / np.float32(self._rows), means, none, self._rows)
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxsqueeze.calibration.matrices import Reading, readings
-from onnxsqueeze.calibration.moments import Gathering, Moments, rows_of
+from onnxsqueeze.calibration.moments import TOGETHER, Gathering, Moments, rows_of
 from onnxsqueeze.calibration.segments import Runner
 from onnxsqueeze.calibration.stages import Stage, stages
 
@@ -65,12 +65,15 @@ def residuals(
 class _Sums:
     weight: Array  # [groups, outputs, inputs]
     changed: Gathering
-    products: Array = field(init=False)
-    originals: Array | float = 0.0
     rows: int = 0
+    _originals: Array = field(default_factory=lambda: np.zeros((1, 1)))
+    _lost: Array | None = None  # of the sums of (x - x̃) x̃ᵀ, or of W times that, whichever is fewer multiplications
+    _waiting: list[tuple[Array, Array]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.products = np.zeros(self.weight.shape, np.float32)
+    @property
+    def _weighs_last(self) -> bool:
+        _, outputs, inputs = self.weight.shape
+        return bool(inputs * (ROWS + outputs) < 2 * ROWS * outputs)
 
     def add(self, reading: Reading, changed: Array | None, original: Array | None) -> None:
         """Takes in the inputs of one sample; those that do not fit count nothing."""
@@ -81,18 +84,34 @@ class _Sums:
             return
         if now.shape[2] != self.weight.shape[2] or len(now) not in (1, len(self.weight)):
             return
-        lost = np.matmul(first - now, self.weight.transpose(0, 2, 1))  # [groups, rows, outputs]
-        self.products += np.matmul(lost.transpose(0, 2, 1), now)
-        self.originals += first.sum(axis=1, dtype=np.float64)
+        if self.rows and len(now) != len(self._originals):
+            return
+        self._originals = self._originals + first.sum(axis=1, dtype=np.float64)
         self.changed.add_rows(now)
         self.rows += now.shape[1]
+        self._waiting.append((now, first - now))
+        if sum(rows.shape[1] for rows, _ in self._waiting) >= TOGETHER:
+            self._multiply()
+
+    def _multiply(self) -> None:
+        if not self._waiting:
+            return
+        now, lost = (np.concatenate(rows, axis=1) for rows in zip(*self._waiting, strict=True))
+        self._waiting.clear()
+        if not self._weighs_last:
+            lost = np.matmul(lost, self.weight.transpose(0, 2, 1))  # [groups, rows, outputs]
+        products = np.matmul(lost.transpose(0, 2, 1), now)
+        self._lost = products if self._lost is None else np.add(self._lost, products, out=self._lost)
 
     def done(self, name: str) -> Residual | None:
         moments = self.changed.done()
         if moments is None:
             return None
-        originals = np.asarray(self.originals / self.rows, np.float32)
-        return Residual(name, self.products / np.float32(self.rows), moments, originals)
+        self._multiply()
+        assert self._lost is not None
+        products = np.matmul(self.weight, self._lost) if self._weighs_last else self._lost
+        originals = (self._originals / self.rows).astype(np.float32)
+        return Residual(name, products / np.float32(self.rows), moments, originals)
 
 
 def _measure(

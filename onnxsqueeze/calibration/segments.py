@@ -82,8 +82,9 @@ class Runner:
         made = dict(zip(names, run(self._session, names, feed), strict=True))
         if self._kept is not None:
             kept = {name: made[name] if name in made else feed[name] for name in self._kept}
-            arrays: dict[str, Any] = {f"v{i}": value for i, value in enumerate(kept.values())}
-            np.savez(self._file(number, "next"), **arrays)
+            with self._file(number, "next").open("wb") as file:
+                for value in kept.values():
+                    np.save(file, value)
         return [None if name is None else made[name] for name in self._outputs]
 
     def advance(self, stage: Stage) -> None:
@@ -96,13 +97,13 @@ class Runner:
         self._start, self._known = stage.first, self._kept
 
     def _file(self, number: int, when: str) -> Path:
-        return self._folder / f"{number}.{when}.npz"
+        return self._folder / f"{number}.{when}.npy"
 
     def _feed(self, number: int) -> dict[str, Any]:
         if self._start == 0:
             return dict(self._feeds[number])
-        with np.load(self._file(number, "now"), allow_pickle=False) as arrays:
-            return {name: arrays[f"v{i}"] for i, name in enumerate(self._known)}
+        with self._file(number, "now").open("rb") as file:
+            return {name: np.load(file, allow_pickle=False) for name in self._known}
 
     def _open(self, stage: Stage, wanted: Sequence[Reading]) -> None:
         proto, feed = part_of(self._model), self._feed(0)
