@@ -1,8 +1,8 @@
-"""One weight on a grid: entropy-constrained rounding, with errors carried to the inputs that follow.
+"""One weight on a grid: entropy-constrained rounding, where second moments of the inputs are known for the outputs.
 
 A grid of uniform steps with borders moved by what the indices cost is, at all rates, close to the best
-entropy-constrained scalar quantizer (Sullivan 1996). Where second moments of the inputs are known, what rounding does
-to an output is made up for by the inputs not yet rounded (Frantar et al. 2023), here onto a codebook.
+entropy-constrained scalar quantizer (Sullivan 1996). What a bit may cost is the same everywhere; the less an input
+matters, the more of its weights become zero.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import numpy.typing as npt
 
 from onnxsqueeze.encode import Scale, Sharing
 from onnxsqueeze.encode.indices import reconstruct, row_chunks
+from onnxsqueeze.passes import descent
+from onnxsqueeze.passes.descent import Rate
 from onnxsqueeze.passes.share import channel_scale
-from onnxsqueeze.passes.surgeon import MANY, compensate, compensate_groups, factor, shrinkage
+from onnxsqueeze.passes.surgeon import MANY, factor, shrinkage
 from onnxsqueeze.runtime import native
 
 if TYPE_CHECKING:
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 MOST_LEVELS = 255
-FAINTEST = 1e-12  # share of all levels that no level's is taken to be below
-BORDER = 0.1155 / 2  # λ / 2Δ² at which a bit is worth as much squared error here as by a finer grid: 6 dB a bit
+BIT = np.log(2) / 6  # of squared steps: what a bit is worth where a finer grid takes it, at 6 dB a bit
+SWEEPS = 2  # over all inputs, after errors were carried
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,20 @@ class Inputs:
         """Places of [outputs, inputs of a block] in a matrix, with second moments and U of each."""
         for place, own in self._places(matrix):
             yield place, self.matrices[own], self.uppers[own]
+
+    def stacks(self, matrix: Array) -> Iterator[tuple[tuple[slice, slice, slice], Array, Array]]:
+        """The same with places of [groups, outputs, inputs of a block] and as many moments: many groups together."""
+        if len(matrix) >= MANY and self.uppers.shape[:2] == (len(matrix), 1):
+            yield (slice(None), slice(None), slice(None)), self.matrices[:, 0], self.uppers[:, 0]
+            return
+        for (group, outputs, inputs), moments, upper in self.parts(matrix):
+            yield (slice(group, group + 1), outputs, inputs), moments[None], upper[None]
+
+    def powers(self) -> tuple[Array, Array]:
+        """E[x²] of each input, and what of it the inputs that follow cannot make up for: [groups or 1, 1, inputs]."""
+        shape = len(self.matrices), 1, -1
+        left = np.square(np.einsum("gbii->gbi", self.uppers))
+        return np.einsum("gbii->gbi", self.matrices).reshape(shape), (1 / left).reshape(shape)
 
     def _places(self, matrix: Array) -> Iterator[tuple[tuple[int, slice, slice], tuple[int, int]]]:
         groups, blocks = self.matrices.shape[:2]
@@ -124,14 +140,13 @@ class Quantizer:
             if scale is None
             else self._as_matrix(np.broadcast_to(scale.broadcast(self.values.ndim), self.values.shape))
         )
-        step = self.step(fineness, scale)
-        grid = _grid(self._matrix if factors is None else self._matrix / factors, step)
-        if grid is None:
+        normal = self._matrix if factors is None else self._matrix / factors
+        rate = grid(float(normal.min()), float(normal.max()), self.step(fineness, scale))
+        if rate is None:
             return None
-        levels, borders = grid
-        indices = self._indices(levels, borders, factors)
-        values = self._restored(indices, levels, scale)
-        return Quantized(values, Sharing(levels, scale), self.error_of(values))
+        indices = _rounded(normal, rate) if self._inputs is None else self._fitted(self._inputs, normal, rate, factors)
+        values = self._restored(indices, rate.levels, scale)
+        return Quantized(values, Sharing(rate.levels, scale), self.error_of(values))
 
     def error_of(self, values: Array) -> float:
         """E ‖ΔW x‖² of a change to these values, summed over the outputs; without moments ‖ΔW‖²."""
@@ -152,16 +167,18 @@ class Quantizer:
         """[groups, outputs, inputs]; without moments the values as one row."""
         return values.reshape(1, 1, -1) if self._inputs is None else self._inputs.reading.matrix(values)
 
-    def _indices(self, levels: Array, borders: Array, factors: Array | None) -> Array:
-        if self._inputs is None:
-            normal = self._matrix if factors is None else self._matrix / factors
-            return native.assign(np.ascontiguousarray(normal.reshape(-1)), borders).reshape(normal.shape)
-        if len(self._matrix) >= MANY and self._inputs.uppers.shape[:2] == (len(self._matrix), 1):
-            return _carried_together(self._matrix, self._inputs.uppers[:, 0], levels, borders, factors)
-        found = np.empty(self._matrix.shape, np.uint8)
-        for place, _, upper in self._inputs.parts(self._matrix):
-            own = None if factors is None else factors[place]
-            found[place] = _carried(self._matrix[place], upper, levels, borders, own)
+    def _fitted(self, inputs: Inputs, normal: Array, rate: Rate, factors: Array | None) -> Array:
+        """Indices that keep the outputs and take few bits: uint8 [groups, outputs, inputs]."""
+        shape = len(normal), 1, normal.shape[2]
+        alone, left = (np.broadcast_to(power, shape) for power in inputs.powers())
+        if factors is not None:
+            alone, left = (power * np.square(factors) for power in (alone, left))
+        bit = np.float32(BIT * left.mean())
+        rate, found = rate.settled(normal, bit / left), np.empty(normal.shape, np.uint8)
+        for place, moments, uppers in inputs.stacks(normal):
+            weights, scales = self._matrix[place], None if factors is None else factors[place]
+            first = descent.carried(weights, uppers, rate, bit / left[place], scales)
+            found[place] = descent.descend(first, weights, moments, rate, bit / alone[place], scales, SWEEPS)
         return found
 
     def _restored(self, indices: Array, levels: Array, scale: Scale | None) -> Array:
@@ -173,52 +190,23 @@ class Quantizer:
         return result
 
 
-def _carried(weights: Array, upper: Array, levels: Array, borders: Array, factors: Array | None) -> Array:
-    """Which level each weight takes, errors carried to the inputs that follow: uint8 [outputs, inputs].
-
-    ``factors``: shaped like the weights: what levels and borders are multiplied with; None for 1.
-    """
-    found = np.empty(weights.T.shape, np.uint8)
-    scales = None if factors is None else np.ascontiguousarray(factors.T)
-
-    def change(j: int, now: Array) -> Array:
-        found[j] = native.assign(now if scales is None else now / scales[j], borders)
-        chosen: Array = levels[found[j]]
-        return chosen if scales is None else chosen * scales[j]
-
-    compensate(weights, upper, lambda start, columns: change)
-    return found.T
+def _rounded(normal: Array, rate: Rate) -> Array:
+    """Indices of levels between borders that are moved by what the indices cost, shaped as the values."""
+    if len(rate.levels) == 1:
+        return np.zeros(normal.shape, np.uint8)
+    middles = ((rate.levels[1:].astype(np.float64) + rate.levels[:-1]) / 2).astype(np.float32)
+    flat = np.ascontiguousarray(normal.reshape(-1))
+    bits = rate.counted(native.assign(flat, middles)).bits
+    borders = middles + rate.step * np.clip(BIT / 2 * np.diff(bits), -0.45, 0.45)
+    return native.assign(flat, np.maximum.accumulate(borders).astype(np.float32)).reshape(normal.shape)
 
 
-def _carried_together(weights: Array, uppers: Array, levels: Array, borders: Array, factors: Array | None) -> Array:
-    """The same for many groups: uint8 [groups, outputs, inputs]."""
-    found = np.empty((weights.shape[2], *weights.shape[:2]), np.uint8)
-    scales = None if factors is None else np.ascontiguousarray(factors.transpose(2, 0, 1))
-
-    def change(j: int, now: Array) -> Array:
-        normal = now if scales is None else now / scales[j]
-        found[j] = native.assign(np.ascontiguousarray(normal.reshape(-1)), borders).reshape(now.shape)
-        chosen: Array = levels[found[j]]
-        return chosen if scales is None else chosen * scales[j]
-
-    compensate_groups(weights, uppers, change)
-    return found.transpose(1, 2, 0)
-
-
-def _grid(normal: Array, step: float) -> tuple[Array, Array] | None:
-    """Levels (float32, sorted, zero among them) and the borders between them; None for over 255 levels."""
-    low, high = np.rint(float(normal.min()) / step), np.rint(float(normal.max()) / step)
-    if high - low + 1 > MOST_LEVELS or not np.isfinite(high - low):
+def grid(low: float, high: float, step: float) -> Rate | None:
+    """Levels for values in a range, all of them as dear; None for over 255 levels."""
+    least, most = np.rint(low / step), np.rint(high / step)
+    if most - least + 1 > MOST_LEVELS or not np.isfinite(most - least):
         return None
-    places = np.arange(min(low, 0), max(high, 0) + 1)
+    places = np.arange(min(least, 0), max(most, 0) + 1)
     if len(places) > MOST_LEVELS:
         return None
-    levels = (places * step).astype(np.float32)
-    if len(levels) == 1:
-        return levels, np.zeros(0, np.float32)
-    middles = ((levels[1:].astype(np.float64) + levels[:-1]) / 2).astype(np.float32)
-    counts = np.bincount(native.assign(np.ascontiguousarray(normal.reshape(-1)), middles), minlength=len(levels))
-    bits = -np.log2(np.maximum(counts / counts.sum(), max(FAINTEST, 0.25 / counts.sum())))
-    bits = np.minimum(bits, 24)
-    borders = middles + step * np.clip(BORDER * np.diff(bits), -0.45, 0.45)
-    return levels, np.maximum.accumulate(borders).astype(np.float32)
+    return Rate((places * step).astype(np.float32), step, np.zeros(len(places), np.float32))
