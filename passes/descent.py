@@ -8,64 +8,75 @@ descent (Behdin et al. 2023), here with the rate in what it minimises.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from onnxsqueeze.passes.surgeon import compensate, compensate_groups
+from onnxsqueeze.runtime.descent import Problem
 
 Array = npt.NDArray[Any]
 
 MOST_BITS = 24
-BLOCK = 64  # inputs between two updates of the others' gradients
+BLOCK = 64  # inputs between two updates of the others
 SETTLING = 2  # estimates of how often each level is taken, before errors are carried
 
 
 @dataclass(frozen=True, eq=False)
-class Rate:
-    """A uniform grid of levels, zero among them, and the bits that each one costs."""
+class Layer:
+    """Weights of several groups that are put on one grid together, a row of outputs for each input."""
 
-    levels: Array  # float32 [levels], rising
-    step: float
-    bits: Array  # float32 [levels]
+    weights: Array  # float32 [groups, inputs, outputs]
+    moments: Array  # float32 [groups, inputs, inputs]: H
+    uppers: Array  # float32, of the same shape: U with UᵀU = H⁻¹
+    scales: Array | None  # float32, shaped as the weights: what levels are multiplied with; None for 1
 
-    @property
-    def zero(self) -> int:
-        """The index of level 0."""
-        return int(np.searchsorted(self.levels, 0))
+    def powers(self) -> tuple[Array, Array]:
+        """Of each weight: its error squared times E[x²], and times what of it the inputs that follow cannot make up
+        for, on a grid of step 1: float32 [groups, inputs, outputs or 1]."""
+        alone = np.einsum("gii->gi", self.moments)[:, :, None]
+        left = 1 / np.square(np.einsum("gii->gi", self.uppers))[:, :, None]
+        if self.scales is None:
+            return np.maximum(alone, 1e-30), left
+        squares = np.square(self.scales)
+        return np.maximum(alone * squares, 1e-30), left * squares
 
-    def nearest(self, values: Array) -> Array:
-        """Indices of the nearest levels: int64."""
-        places = np.rint(values * np.float32(1 / self.step)).astype(np.int64) + self.zero
-        return np.clip(places, 0, len(self.levels) - 1, out=places)
 
-    def choose(self, values: Array, price: Array | float) -> Array:
-        """Indices that minimise (value - level)² / step² + price · bits, among the nearest level, the one below it in
-        size and zero. ``price``: spreads over ``values``. uint8."""
-        zero, found = self.zero, self.nearest(values)
-        scaled = values * np.float32(1 / self.step)
-        least = np.square(scaled - (found - zero)) + price * self.bits[found]
-        below = found - np.sign(found - zero)
-        for other in (below, np.int64(zero)):
-            cost = np.square(scaled - (other - zero)) + price * self.bits[other]
-            better = cost < least
-            found = np.where(better, other, found)
-            least = np.where(better, cost, least)
-        return found.astype(np.uint8)
+def rounded(layers: list[Layer], levels: Array, step: float, worth: float, sweeps: int) -> list[Array]:
+    """Which level each weight takes: uint8, shaped as the weights.
 
-    def counted(self, indices: Array) -> Rate:
-        """The same grid with the bits that these indices take on average."""
-        return Rate(self.levels, self.step, code_bits(np.bincount(indices.reshape(-1), minlength=len(self.levels))))
+    Args:
+        layers: all that share the grid, and so the code of their indices.
+        levels: float32 [levels], multiples of the step, rising, zero among them.
+        step: between two levels.
+        worth: of a bit, in squared steps times the mean power of all weights.
+        sweeps: of coordinate descent.
+    """
+    powers, sizes = [layer.powers() for layer in layers], [layer.weights.size for layer in layers]
+    means = [float(left.mean(dtype=np.float64)) for _, left in powers]
+    bit = np.float32(worth * np.average(means, weights=sizes))
+    zero, free = int(np.searchsorted(levels, 0)), np.zeros(len(levels), np.float32)
 
-    def settled(self, values: Array, price: Array | float) -> Rate:
-        """The bits of the indices that values take at this price, which itself depends on the bits."""
-        found = self.counted(self.nearest(values))
-        for _ in range(SETTLING):
-            found = found.counted(found.choose(values, price))
-        return found
+    def problems(which: int) -> list[Problem]:
+        prices = [np.ascontiguousarray(bit / power[which], np.float32) for power in powers]
+        pairs = zip(layers, prices, strict=True)
+        return [Problem(levels, step, zero, free, price, layer.scales) for layer, price in pairs]
+
+    carrying, found = problems(1), [np.empty(layer.weights.shape, np.uint8) for layer in layers]
+    for _ in range(SETTLING + 1):
+        for layer, problem, indices in zip(layers, carrying, found, strict=True):
+            problem.carry(layer.weights, None, None, indices, slice(0, layer.weights.shape[1]))
+        bits = _bits(found, len(levels))
+        carrying = [replace(problem, bits=bits) for problem in carrying]
+    for layer, problem, indices in zip(layers, carrying, found, strict=True):
+        _carry(layer, problem, indices)
+    states = [_State.of(*each) for each in zip(layers, problems(0), found, strict=True)]
+    for _ in range(sweeps):
+        bits = _bits(found, len(levels))
+        for state in states:
+            state.sweep(bits)
+    return found
 
 
 def code_bits(counts: Array) -> Array:
@@ -75,80 +86,47 @@ def code_bits(counts: Array) -> Array:
     return bits
 
 
-def carried(weights: Array, uppers: Array, rate: Rate, prices: Array, factors: Array | None) -> Array:
-    """Which level each weight takes, errors carried to the inputs that follow: uint8 [groups, outputs, inputs].
-
-    Args:
-        weights: float32 [groups, outputs, inputs].
-        uppers: [groups, inputs, inputs]: U with UᵀU = H⁻¹.
-        rate: of all groups.
-        prices: float32 [groups, outputs or 1, inputs], of a bit in squared steps.
-        factors: shaped like the weights: what levels are multiplied with; None for 1.
-    """
-    found = np.empty((weights.shape[2], *weights.shape[:2]), np.uint8)
-    scales, price = _columns(factors), _columns(prices)
-
-    def change(j: int, now: Array) -> Array:
-        now = now.reshape(found.shape[1:])
-        found[j] = rate.choose(now if scales is None else now / scales[j], price[j])
-        chosen: Array = rate.levels[found[j]]
-        return chosen if scales is None else chosen * scales[j]
-
-    if len(weights) == 1:
-        compensate(weights[0], uppers[0], lambda start, columns: lambda j, now: change(j, now)[0])
-    else:
-        compensate_groups(weights, uppers, change)
-    return found.transpose(1, 2, 0)
+def _bits(found: list[Array], levels: int) -> Array:
+    counts = [np.bincount(indices.reshape(-1), minlength=levels) for indices in found]
+    return code_bits(np.sum(counts, axis=0))
 
 
-def descend(
-    indices: Array, weights: Array, moments: Array, rate: Rate, prices: Array, factors: Array | None, sweeps: int
-) -> Array:
-    """The same indices after each weight in turn has taken its best level given all others; arguments as ``carried``.
-
-    ``moments``: H [groups, inputs, inputs].
-    """
-    found, scales, price = _columns(indices), _columns(factors), _columns(prices)
-    now = rate.levels[found] * (1 if scales is None else scales)
-    change = np.ascontiguousarray(now - weights.transpose(2, 0, 1))
-    gradients = np.stack([moments[g] @ change[:, g] for g in range(len(moments))], axis=1)
-    sweep = _Sweep(found, now, gradients, moments, scales)
-    for _ in range(sweeps):
-        rate = rate.counted(found)
-        sweep.run(lambda values, j, rate=rate: rate.choose(values, price[j]), rate.levels)  # type: ignore[misc]
-    return found.transpose(1, 2, 0)
+def _carry(layer: Layer, problem: Problem, found: Array) -> None:
+    """Levels input after input, the later ones making up for it."""
+    weights, uppers = np.array(layer.weights), layer.uppers
+    errors, count = np.empty_like(weights), weights.shape[1]
+    for start in range(0, count, BLOCK):
+        end = min(start + BLOCK, count)
+        problem.carry(weights, uppers, errors, found, slice(start, end))
+        if end < count:
+            weights[:, end:] -= np.matmul(uppers[:, start:end, end:].transpose(0, 2, 1), errors[:, start:end])
 
 
 @dataclass(frozen=True, eq=False)
-class _Sweep:
-    found: Array  # uint8 [inputs, groups, outputs]
-    now: Array  # float32, the same: the levels, times their factors
-    gradients: Array  # float32, the same: H (Q - W)
-    moments: Array
-    scales: Array | None
+class _State:
+    """Weights on their way to better levels."""
 
-    def run(self, choose: Callable[[Array, int], Array], levels: Array) -> None:
-        diagonals = np.maximum(np.einsum("gii->ig", self.moments), np.float32(1e-30))[:, :, None]
-        for start in range(0, len(self.found), BLOCK):
-            end = min(start + BLOCK, len(self.found))
-            own = self.moments[:, start:end, start:end].transpose(1, 2, 0)[..., None]  # [inputs, inputs, groups, 1]
-            gradients, before = self.gradients[start:end], self.now[start:end].copy()
-            for j in range(start, end):
-                wanted = self.now[j] - gradients[j - start] / diagonals[j]
-                self.found[j] = choose(wanted if self.scales is None else wanted / self.scales[j], j)
-                chosen = levels[self.found[j]]
-                if self.scales is not None:
-                    chosen = chosen * self.scales[j]
-                moved = chosen - self.now[j]
-                if moved.any():
-                    gradients += own[:, j - start] * moved
-                    self.now[j] = chosen
-            moved = self.now[start:end] - before
-            for part in (slice(0, start), slice(end, None)):
-                for g in range(len(self.moments)):
-                    self.gradients[part, g] += self.moments[g, part, start:end] @ moved[:, g]
+    layer: Layer
+    problem: Problem
+    found: Array
+    now: Array
+    gradients: Array  # H (Q - W)
+    moved: Array
 
+    @staticmethod
+    def of(layer: Layer, problem: Problem, found: Array) -> _State:
+        now = problem.levels[found]
+        if layer.scales is not None:
+            now *= layer.scales
+        gradients = np.matmul(layer.moments, now - layer.weights)
+        return _State(layer, problem, found, now, gradients, np.empty_like(now))
 
-def _columns(values: Any) -> Any:
-    """[groups, outputs, inputs] as [inputs, groups, outputs]; None for None."""
-    return None if values is None else np.ascontiguousarray(values.transpose(2, 0, 1))
+    def sweep(self, bits: Array) -> None:
+        problem, moments, gradients = replace(self.problem, bits=bits), self.layer.moments, self.gradients
+        count = moments.shape[1]
+        for start in range(0, count, BLOCK):
+            end = min(start + BLOCK, count)
+            problem.descend(self.now, moments, gradients, self.moved, self.found, slice(start, end))
+            for part in (slice(0, start), slice(end, count)):
+                if part.start < part.stop:
+                    gradients[:, part] += np.matmul(moments[:, part, start:end], self.moved[:, start:end])

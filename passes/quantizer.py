@@ -17,7 +17,6 @@ import numpy.typing as npt
 from onnxsqueeze.encode import Scale, Sharing
 from onnxsqueeze.encode.indices import reconstruct, row_chunks
 from onnxsqueeze.passes import descent
-from onnxsqueeze.passes.descent import Rate
 from onnxsqueeze.passes.share import channel_scale
 from onnxsqueeze.passes.surgeon import MANY, factor, shrinkage
 from onnxsqueeze.runtime import native
@@ -72,12 +71,6 @@ class Inputs:
             return
         for (group, outputs, inputs), moments, upper in self.parts(matrix):
             yield (slice(group, group + 1), outputs, inputs), moments[None], upper[None]
-
-    def powers(self) -> tuple[Array, Array]:
-        """E[x²] of each input, and what of it the inputs that follow cannot make up for: [groups or 1, 1, inputs]."""
-        shape = len(self.matrices), 1, -1
-        left = np.square(np.einsum("gbii->gbi", self.uppers))
-        return np.einsum("gbii->gbi", self.matrices).reshape(shape), (1 / left).reshape(shape)
 
     def _places(self, matrix: Array) -> Iterator[tuple[tuple[int, slice, slice], tuple[int, int]]]:
         groups, blocks = self.matrices.shape[:2]
@@ -141,12 +134,16 @@ class Quantizer:
             else self._as_matrix(np.broadcast_to(scale.broadcast(self.values.ndim), self.values.shape))
         )
         normal = self._matrix if factors is None else self._matrix / factors
-        rate = grid(float(normal.min()), float(normal.max()), self.step(fineness, scale))
-        if rate is None:
+        step = self.step(fineness, scale)
+        levels = _levels(float(normal.min()), float(normal.max()), step)
+        if levels is None:
             return None
-        indices = _rounded(normal, rate) if self._inputs is None else self._fitted(self._inputs, normal, rate, factors)
-        values = self._restored(indices, rate.levels, scale)
-        return Quantized(values, Sharing(rate.levels, scale), self.error_of(values))
+        if self._inputs is None:
+            indices = _rounded(normal, levels, step)
+        else:
+            indices = self._fitted(self._inputs, levels, step, factors)
+        values = self._restored(indices, levels, scale)
+        return Quantized(values, Sharing(levels, scale), self.error_of(values))
 
     def error_of(self, values: Array) -> float:
         """E ‖ΔW x‖² of a change to these values, summed over the outputs; without moments ‖ΔW‖²."""
@@ -167,18 +164,16 @@ class Quantizer:
         """[groups, outputs, inputs]; without moments the values as one row."""
         return values.reshape(1, 1, -1) if self._inputs is None else self._inputs.reading.matrix(values)
 
-    def _fitted(self, inputs: Inputs, normal: Array, rate: Rate, factors: Array | None) -> Array:
+    def _fitted(self, inputs: Inputs, levels: Array, step: float, factors: Array | None) -> Array:
         """Indices that keep the outputs and take few bits: uint8 [groups, outputs, inputs]."""
-        shape = len(normal), 1, normal.shape[2]
-        alone, left = (np.broadcast_to(power, shape) for power in inputs.powers())
-        if factors is not None:
-            alone, left = (power * np.square(factors) for power in (alone, left))
-        bit = np.float32(BIT * left.mean())
-        rate, found = rate.settled(normal, bit / left), np.empty(normal.shape, np.uint8)
-        for place, moments, uppers in inputs.stacks(normal):
-            weights, scales = self._matrix[place], None if factors is None else factors[place]
-            first = descent.carried(weights, uppers, rate, bit / left[place], scales)
-            found[place] = descent.descend(first, weights, moments, rate, bit / alone[place], scales, SWEEPS)
+        layers, places = [], []
+        for place, moments, uppers in inputs.stacks(self._matrix):
+            scales = None if factors is None else _columns(factors[place])
+            layers.append(descent.Layer(_columns(self._matrix[place]), moments, uppers, scales))
+            places.append(place)
+        found = np.empty(self._matrix.shape, np.uint8)
+        for place, indices in zip(places, descent.rounded(layers, levels, step, BIT, SWEEPS), strict=True):
+            found[place] = indices.transpose(0, 2, 1)
         return found
 
     def _restored(self, indices: Array, levels: Array, scale: Scale | None) -> Array:
@@ -190,23 +185,26 @@ class Quantizer:
         return result
 
 
-def _rounded(normal: Array, rate: Rate) -> Array:
+def _columns(matrix: Array) -> Array:
+    """[groups, outputs, inputs] as [groups, inputs, outputs]."""
+    return np.ascontiguousarray(matrix.transpose(0, 2, 1))
+
+
+def _rounded(normal: Array, levels: Array, step: float) -> Array:
     """Indices of levels between borders that are moved by what the indices cost, shaped as the values."""
-    if len(rate.levels) == 1:
+    if len(levels) == 1:
         return np.zeros(normal.shape, np.uint8)
-    middles = ((rate.levels[1:].astype(np.float64) + rate.levels[:-1]) / 2).astype(np.float32)
+    middles = ((levels[1:].astype(np.float64) + levels[:-1]) / 2).astype(np.float32)
     flat = np.ascontiguousarray(normal.reshape(-1))
-    bits = rate.counted(native.assign(flat, middles)).bits
-    borders = middles + rate.step * np.clip(BIT / 2 * np.diff(bits), -0.45, 0.45)
+    bits = descent.code_bits(np.bincount(native.assign(flat, middles), minlength=len(levels)))
+    borders = middles + step * np.clip(BIT / 2 * np.diff(bits), -0.45, 0.45)
     return native.assign(flat, np.maximum.accumulate(borders).astype(np.float32)).reshape(normal.shape)
 
 
-def grid(low: float, high: float, step: float) -> Rate | None:
-    """Levels for values in a range, all of them as dear; None for over 255 levels."""
+def _levels(low: float, high: float, step: float) -> Array | None:
+    """Multiples of the step over a range, zero among them, float32; None for over 255."""
     least, most = np.rint(low / step), np.rint(high / step)
     if most - least + 1 > MOST_LEVELS or not np.isfinite(most - least):
         return None
     places = np.arange(min(least, 0), max(most, 0) + 1)
-    if len(places) > MOST_LEVELS:
-        return None
-    return Rate((places * step).astype(np.float32), step, np.zeros(len(places), np.float32))
+    return None if len(places) > MOST_LEVELS else (places * step).astype(np.float32)

@@ -196,6 +196,31 @@ OSQ_API int osq_assign(const float* values, size_t count, const float* boundarie
 OSQ_API int osq_histogram(const float* values, size_t count, double low, double high, size_t bins,
                           int threads, uint64_t* counts, double* sums);
 
+// Weights to be put on a grid, a column of outputs for each input.
+typedef struct {
+  size_t groups, inputs, outputs;  // of every array below that is not said to be another: in this order
+  size_t first, last;              // the inputs to work off: from the first up to, without, the last
+  const float* scales;             // what levels are multiplied with; null for 1
+  const float* prices;             // of a bit, in squared steps: [groups, inputs, price_width]
+  size_t price_width;              // 1 or outputs
+  const float* levels;             // [count]: step times (index - zero)
+  const float* bits;               // [count]: what an entropy coder takes for each
+  size_t count, zero;
+  float step;
+} osq_rounding;
+
+// Each weight, over its scale, becomes the level that costs least in squared steps and bits; the error, over
+// upper's diagonal, is carried to the inputs that follow: weights[k] -= upper[j, k] * errors[j]. `upper`:
+// [groups, inputs, inputs]; null where nothing is carried, and `errors` may be null then.
+OSQ_API int osq_carry(const osq_rounding* rounding, float* weights, const float* upper, float* errors,
+                      uint8_t* found);
+
+// Each weight in turn becomes the level that costs least given all others. `now`: what weights are;
+// `gradients`: moments times (now - what was wanted), kept right for these inputs; `moved`: how far each
+// weight went; `moments`: [groups, inputs, inputs].
+OSQ_API int osq_descend(const osq_rounding* rounding, float* now, const float* moments, float* gradients,
+                        float* moved, uint8_t* found);
+
 typedef struct {
   float min, max, abs_max;  // over the values that are not NaN; 0 where there are none
   int32_t finite;           // 1 where no value is NaN or infinite

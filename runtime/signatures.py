@@ -24,6 +24,8 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "osq_scatter_nm": (_pointer, _pointer, _size, _size, _size, _size, _pointer),
     "osq_assign": (_pointer, _size, _pointer, _size, _int, _pointer),
     "osq_histogram": (_pointer, _size, _float, _float, _size, _int, _pointer, _pointer),
+    "osq_carry": (_pointer,) * 5,
+    "osq_descend": (_pointer,) * 6,
     "osq_get_stats": (_pointer, _size, _pointer),
     "osq_open_node": (_pointer, _pointer, _pointer),
     "osq_decode_node": (_pointer, _int, _int, _size, _pointer),
