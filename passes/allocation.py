@@ -18,6 +18,7 @@ from onnxsqueeze.calibration.trial import Trial
 from onnxsqueeze.errors import PassError
 from onnxsqueeze.passes.grids import Grids, told
 from onnxsqueeze.passes.rate_distortion import Choice, Table, predicted, within
+from onnxsqueeze.passes.repair import STEPS, Repair
 from onnxsqueeze.passes.search import EVALUATIONS, REFITS, Search
 from onnxsqueeze.passes.stored import stored_nbytes
 
@@ -86,11 +87,14 @@ class Allocation:
             store = self._context.store
             trial = Trial(self._model, self._judging, jobs, score, store) if self._judging else None
             held = Trial(self._model, held_out, jobs, store=store) if held_out else None
+            whole = (
+                Trial(self._model, [*self._feeds, *self._judging], jobs, store=store) if trial and not score else None
+            )
             tables = self._with_gains(tables, trial)
             if self._budget.size is not None:
                 self._meet_size(tables, self._budget.size, trial)
             else:
-                self._meet_loss(tables, self._budget.loss or 0.0, trial, held)
+                self._meet_loss(tables, self._budget.loss or 0.0, trial, held, whole)
             self._tell(tables, trial, held)
         return sum(choice is not None for choice in self._grids.now.values())
 
@@ -124,14 +128,23 @@ class Allocation:
 
     # Budgets
 
-    def _meet_loss(self, tables: list[Table], limit: float, trial: Trial | None, held: Trial | None) -> None:
+    def _meet_loss(
+        self, tables: list[Table], limit: float, trial: Trial | None, held: Trial | None, whole: Trial | None
+    ) -> None:
         if trial is None:
             self._choose(tables, within(tables, limit, 1))
             return
         progress = self._context.progress
         progress.start("meet the loss, at most", EVALUATIONS + REFITS)
         search = Search(self._model, self._grids, tables, limit, trial, self._context.store, progress.advance)
-        if not search.run(None if self._budget.score else held, bool(self._feeds)):
+        unseen = None if self._budget.score else held
+        if search.run(unseen, bool(self._feeds)) and search.best:
+            progress.finish()
+            progress.start("measure and repair, at most", STEPS)
+            trials = [trial] if whole is None else [trial, whole]
+            repair = Repair(self._model, self._grids, tables, limit, trials, self._context.store, progress.advance)
+            repair.run(search.best, unseen)
+        else:
             self._choose(tables, [None] * len(tables))
         if not any(self._grids.now.values()):
             self._context.notes(f"allocate: no grid of any weight holds the loss within {100 * limit:g} %")

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 Choices = Mapping[str, "Choice | None"]
 INPUTS = ("matrices", "uppers", "shares")  # of a weight's, by which it is put on grids
+FITTED = ("wanted", *INPUTS, "before", "means")  # of a weight fitted in order, by which it is put on another grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,7 @@ class Grids:
         self._notes = {w.name: w.note for w in weights}
         self.now: dict[str, Choice | None] = {w.name: None for w in weights}
         self._in_order = False
+        self.fitted: Choices | None = None  # what weights were last fitted in order to
         self._readings = readings(model, set(self._originals)) if feeds else {}
         self._biases = Biases(model, self._readings, set(self._originals))
         self.key: dict[str, Any] = {}  # what results depend on that are kept for later runs
@@ -123,13 +125,40 @@ class Grids:
         self.restore()
         original = Model.load(self._folder / "original.onnx", self._folder)
         of, chosen = {w.name: w for w in self._weights}, {n for n, choice in choices.items() if choice is not None}
+        self.fitted = None
+        for path in self._folder.glob("*.fitted.*"):
+            path.unlink()
         known = {name: self._originals[name] for name in chosen if self._inputs(name) is not None}
         for stage in residuals(self._model, original, known, self._feeds, self._context.jobs):
             for residual in stage:
                 self._fit(of[residual.name], residual, choices)
                 chosen.discard(residual.name)
         self.apply({name: choices[name] for name in chosen})
+        self._in_order, self.fitted = True, dict(choices)
+
+    def adjust(self, choices: Choices) -> None:
+        """Puts weights that were fitted in order on other grids where they stand; those after them stay as they are.
+
+        The same choices give the same weights, whatever was in between; those of ``fitted`` what ``refit`` has made.
+        """
+        everything, self._in_order = not self._in_order, False
+        changed = [w for w in self._weights if everything or choices[w.name] != self.now[w.name]]
+        again = [w for w in changed if choices[w.name] and self._file(w.name, "fitted.wanted").exists()]
+        self.apply({w.name: choices[w.name] for w in changed if w not in again})
+
+        def work(weight: Weight) -> tuple[Quantized | None, Array | None]:
+            name, choice = weight.name, choices[weight.name]
+            assert choice is not None
+            wanted, *inputs, before, means = (np.load(self._file(name, f"fitted.{what}")) for what in FITTED)
+            own = Inputs(self._readings[name][0], *inputs)
+            found = _on_grid(Quantizer(wanted, weight.channel_axis, own), choice)
+            return found, before - self._outputs(name, found.values, means) if found and before.size else None
+
+        done = replace(self._context, progress=Silent()).each("apply", work, again, lambda w: w.name)
+        for weight, (found, moved) in zip(again, done, strict=True):
+            self._take(weight, choices[weight.name], found, moved)
         self._in_order = True
+        self._model.compact()
 
     def restore(self) -> None:
         """Brings all weights and biases back."""
@@ -161,13 +190,25 @@ class Grids:
         inputs = Inputs.of(self._readings[name][0], residual.moments, centred)
         wanted = inputs.target(original, residual, centred)
         found = _on_grid(Quantizer(wanted, weight.channel_axis, inputs), choice)
-        if found is None:
-            return
-        weight.assign(found.values)
-        weight.note, self.now[name] = self._noted(name, found), choice
+        means, before = residual.moments.means, np.zeros(0)
         if centred:
             before = self._outputs(name, original, residual.original_means)
-            self._biases.shift({name: before - self._outputs(name, found.values, residual.moments.means)})
+        kept = (wanted, *(getattr(inputs, what) for what in INPUTS), before, means)
+        for what, values in zip(FITTED, kept, strict=True):
+            np.save(self._file(name, f"fitted.{what}"), values)
+        self._take(
+            weight, choice, found, before - self._outputs(name, found.values, means) if found and centred else None
+        )
+
+    def _take(self, weight: Weight, choice: Choice | None, found: Quantized | None, moved: Array | None) -> None:
+        """Makes the weight what was found; brings it back where that is nothing."""
+        if found is None:
+            self.apply({weight.name: None})
+            return
+        weight.assign(found.values)
+        weight.note, self.now[weight.name] = self._noted(weight.name, found), choice
+        if weight.name in self._biases:
+            self._biases.shift({weight.name: moved})
 
     def _noted(self, name: str, found: Quantized) -> Note:
         return replace(self._notes[name] or Note(), sharing=found.sharing)
