@@ -181,7 +181,8 @@ def _gaps_raw(values: Array, positions: Array, coding: Coding) -> Plan | None:
 
 def _nonzero_codebook(indexed: Indexed, picked: Array, real: Array) -> tuple[Array, Array, Array]:
     """Codebook, indices and counts of the entries alone; fillers point at the entry for zero."""
-    zero = int(np.flatnonzero(indexed.codebook == 0)[0]) if (indexed.codebook == 0).any() else -1
+    zeros = np.flatnonzero(~_stored(indexed.codebook))
+    zero = int(zeros[0]) if len(zeros) else -1
     wide = np.full(len(real), zero, np.int64)
     wide[real] = picked
     counts = np.bincount(wide, minlength=len(indexed.codebook))
@@ -233,7 +234,7 @@ def _nm(values: Array, indexed: Indexed | None, pattern: Pattern, coding: Coding
     if values.shape[pattern.axis] % pattern.group:
         return None
     rows, moved = _grouped(values, values.shape, pattern)
-    positions = kept_positions(rows != 0, pattern.kept)
+    positions = kept_positions(_stored(rows), pattern.kept)
     if positions is None:
         return None
     bits = max(1, (pattern.group - 1).bit_length())
@@ -276,20 +277,22 @@ def _nm_candidate(
     return Plan(encoded.op_type, encoded.nbytes, lambda: encoded)
 
 
+def _stored(values: Array) -> Array:
+    """Which elements sparse layouts keep: all but +0.0, for decoding makes that of what is left out."""
+    kept: Array = (values != 0) | np.signbit(values)
+    return kept
+
+
 def _candidates(values: Array, note: Note, codings: Sequence[Coding]) -> Iterator[Plan | None]:
     indexed = from_sharing(values, note.sharing) if note.sharing else None
     indexed = indexed or from_distinct(values)
     if indexed is not None:
         yield from (_dense(values, indexed, coding) for coding in codings)
-    flat = values.reshape(-1)
-    zeros = 1 - np.count_nonzero(flat) / flat.size
-    if zeros > 0 and np.signbit(flat[flat == 0]).any():
-        return  # the sparse layouts hold no -0.0
-    if SPARSE_RAW_FROM <= zeros < 1:
-        positions = np.flatnonzero(flat)
+    positions = np.flatnonzero(_stored(values))
+    if SPARSE_RAW_FROM <= 1 - len(positions) / values.size < 1:
         if indexed is None:
             yield from (_gaps_raw(values, positions, coding) for coding in codings)
-        elif zeros >= SPARSE_FROM:
+        elif 1 - len(positions) / values.size >= SPARSE_FROM:
             yield from (_gaps_shared(values, indexed, positions, coding) for coding in codings)
     if note.pattern is not None:
         yield from (_nm(values, indexed, note.pattern, coding) for coding in codings)

@@ -101,6 +101,9 @@ def awkward_weights() -> Iterator[tuple[str, Array, Note]]:
     yield "all -0.0", np.full((3, 40), -0.0, np.float32), plain
     yield "all equal", np.full((7, 1, 9, 1, 3), 1e-45, np.float32), coded
     yield "all NaN", np.full(100, np.nan, np.float32), plain
+    some = np.where(rng.random((40, 41)) < 0.9, np.float32(0), rng.standard_normal((40, 41), np.float32))
+    yield "zeros of both signs", np.resize(np.array([0.0, -0.0, 3.0], np.float32), (40, 41)), coded
+    yield "some zeros that are -0.0", np.where(rng.random((40, 41)) < 0.02, np.float32(-0.0), some), coded
     yield "zeros that are -0.0", np.where(rng.random((40, 41)) < 0.9, -0.0, 3.0).astype(np.float32), coded
     for dtype in (np.float16, np.float32, np.float64):
         distinct = np.arange(-128, 128).astype(dtype) / 8
@@ -244,7 +247,6 @@ def test_other_names_are_refused(name: str) -> None:
         (np.float32(1.5).reshape(()), "no dimensions"),
         (np.random.default_rng(0).standard_normal((50, 50)).astype(np.float32), "incompressible"),
         (np.array([1.0, 2.0], np.float32), "too small"),
-        (np.resize(np.array([0.0, -0.0, 3.0], np.float32), (40, 41)), "zeros of both signs"),
         (np.zeros((1,) * 33 + (400,), np.float32), "more than 32 dimensions"),
     ],
 )
