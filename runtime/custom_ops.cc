@@ -7,7 +7,8 @@
 //
 //   weight      the operator that makes the weight, such as Gaps_P8_Raw32
 //   kernel      what runs it: a name of ep_compute.cc
-//   activation  Relu, Clip (with `min` and `max`), HardSwish, Gelu, or none
+//   activation  Relu, ThresholdedRelu (with `threshold`), Clip (with `min` and `max`), HardSwish, Gelu, or
+//   none
 #include <stdexcept>
 
 #include "ep_choice.h"
@@ -62,7 +63,8 @@ class KernelGraph : public Graph {
     return Int(name, fallback);
   }
 
-  float Float(const GraphNode&, const char* name, float fallback) const override {
+  float Float(const GraphNode& node, const char* name, float fallback) const override {
+    if (node.op_type == "ThresholdedRelu") name = "threshold";  // Gemm has an alpha, too
     Has(ort::KernelInfoGetAttribute_float::Call(api(), info_, name, &fallback));
     return fallback;
   }

@@ -164,6 +164,10 @@ class Matcher {
 
   bool ReadActivation(const GraphNode& node) {
     if (node.op_type == "Relu") match_.activation = Activation::kRelu;
+    if (node.op_type == "ThresholdedRelu") {
+      match_.low = graph_.Float(node, "alpha", 1);
+      match_.activation = Activation::kThreshold;
+    }
     if (node.op_type == "HardSwish") match_.activation = Activation::kHardSwish;
     if (node.op_type == "Gelu" && graph_.String(node, "approximate", "none") == "none") {
       match_.activation = Activation::kGelu;

@@ -22,7 +22,7 @@ struct Match {
   GraphValue bias;                      // a constant, or made by a decode node of `nodes`; no name: none
   bool transposed = false;              // kLinear: the weight is [outputs, inputs]
   Activation activation = Activation::kNone;
-  float low = 0, high = 0;  // of kClip
+  float low = 0, high = 0;  // of kClip and kThreshold
 };
 
 // Where a Dense weight with a codebook has its packed indices, among the inputs of its decode node.

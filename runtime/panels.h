@@ -34,16 +34,10 @@ struct Shape {
   size_t block, vectors;  // columns, and the most vectors of a panel
   size_t rows;            // of a chunk, at most
 };
-constexpr Shape kLinearShape = {256, 3, 512};
-constexpr Shape kSparseShape = {128, 4, 512};  // of convolutions: a row of a block costs more than its values
-constexpr Shape kDenserShape = {64, 8, 512};   // with many values: each is loaded for more outputs
-constexpr double kDenser = 0.15;               // from which share of values that are not zero on
-constexpr size_t kMostSums = 512 * 8 * 16, kMostInputs = 512 * 16;  // floats of chunks and blocks
-
-inline const Shape& ShapeOf(const Purpose& purpose, double density) {
-  if (purpose.use != Use::kConvolution) return kLinearShape;
-  return density < kDenser ? kSparseShape : kDenserShape;
-}
+constexpr Shape kLinearShape = {256, 3, 512}, kConvolutionShape = {128, 4, 256};
+constexpr size_t kMostRows = 512;  // that are worked on at once
+constexpr size_t kMostSums = kMostRows * 4 * 16,
+                 kMostInputs = 128 * 4 * 16 + 16;  // floats of them, of a block
 
 // Panels that `total` vectors are cut into, as equal as they can be.
 struct Cut {
@@ -62,7 +56,7 @@ inline size_t ChunksOfTask(const SparseRows& matrix, size_t vectors) {
 inline PanelBlock BlockOf(const PanelRows& panels, const PanelRows::Chunk& chunk, size_t block) {
   const size_t blocks = chunk.begins.size() - 1, begin = chunk.begins[block];
   const RowRun* const runs = panels.runs.data() + chunk.first * blocks + block * chunk.rows;
-  return {panels.values.data() + begin, panels.index.data() + begin, runs, chunk.rows, nullptr, {}};
+  return {panels.values.data() + begin, panels.index.data() + begin, runs, chunk.rows, nullptr, {}, {}};
 }
 
 }  // namespace osq

@@ -12,13 +12,13 @@ namespace osq {
 // the tasks are never depends on the number of threads, so neither do results.
 using Parallel = std::function<void(size_t tasks, const std::function<void(size_t)>& body)>;
 
-enum class Activation { kNone, kRelu, kClip, kHardSwish, kGelu };
+enum class Activation { kNone, kRelu, kThreshold, kClip, kHardSwish, kGelu };
 
 // What is done to a result before it is stored: the bias is added, then the activation applied.
 struct Epilogue {
   std::vector<float> bias;  // one an output channel, or none
   Activation activation = Activation::kNone;
-  float low = 0, high = 0;  // of kClip
+  float low = 0, high = 0;  // of kClip; kThreshold: what is at most `low` becomes zero
 
   float BiasOf(size_t row) const { return bias.empty() ? 0 : bias[row]; }
   void Apply(float* values, size_t n) const;

@@ -10,7 +10,7 @@
 
 namespace osq {
 
-constexpr size_t kMaxVectors = 8;  // of a panel: columns that are computed at once, in vectors
+constexpr size_t kMaxVectors = 4;  // of a panel: columns that are computed at once, in vectors
 
 // A row of a block of a sparse matrix: which row of its chunk, and how many values.
 struct RowRun {
@@ -25,11 +25,22 @@ struct PanelPiece {
 
 // Where sums begin, and where they go.
 struct PanelSums {
-  const float* bias;  // by row of the chunk; null: zeros. Used where `from` is null
-  const float* from;  // row r at r * from_stride
+  const float* bias;  // by row of the chunk; null: zeros
+  const float* from;  // what is added to it: row r at r * from_stride; null: zeros
   size_t from_stride;
   float* out;  // row r at r * out_stride
   size_t out_stride;
+  bool is_bound;  // whether sums are kept from `low` to `high`
+  float low, high;
+};
+
+// What is used next, and is brought near meanwhile: for each row a column of another block, and where the
+// row's sums will go.
+struct PanelNext {
+  const float* in;  // column c at in + table[c]
+  const uint32_t* table;
+  size_t columns;
+  bool out_is_far;
 };
 
 // Some rows of a sparse matrix, and the columns of one block, whose vectors lie side by side.
@@ -40,6 +51,7 @@ struct PanelBlock {
   size_t rows;
   const float* in;
   PanelSums sums;
+  PanelNext next;
 };
 
 // A few rows of packed indices, and the vectors that meet them. Indices lie in steps of 16 words; word w of a

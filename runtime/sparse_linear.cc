@@ -122,7 +122,7 @@ void LinearByPanels(const SparseRows& matrix, const float* x, size_t batch, cons
         PanelBlock block = BlockOf(matrix.panels, chunk, b);
         block.in = inputs.panel(panel) + b * matrix.panels.block * pitch;
         const float* const bias = epilogue.bias.empty() ? nullptr : epilogue.bias.data() + chunk.first;
-        block.sums = {bias, b == 0 ? nullptr : tile, pitch, tile, pitch};
+        block.sums = {b == 0 ? bias : nullptr, b == 0 ? nullptr : tile, pitch, tile, pitch, false, 0, 0};
         kernels.multiply(block, cut.vectors);
       }
       epilogue.Apply(tile, chunk.rows * pitch);

@@ -47,8 +47,7 @@ void PackChunk(const CsrMatrix& m, PanelRows::Chunk* chunk, PanelRows* packed) {
 
 PanelRows PackPanels(const CsrMatrix& m, const Purpose& purpose) {
   PanelRows packed;
-  const double elements = static_cast<double>(m.rows) * static_cast<double>(m.columns);
-  const Shape shape = ShapeOf(purpose, static_cast<double>(m.entries) / std::max(1.0, elements));
+  const Shape shape = purpose.use == Use::kConvolution ? kConvolutionShape : kLinearShape;
   packed.block = shape.block;
   packed.vectors = shape.vectors;
   packed.values.reserve(m.entries);

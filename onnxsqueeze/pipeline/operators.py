@@ -130,6 +130,8 @@ class _Operator:
         found: dict[str, Any] | None = None
         if domain(node) == "" and node.op_type in ("Relu", "HardSwish"):
             found = {}
+        elif domain(node) == "" and node.op_type == "ThresholdedRelu":
+            found = {"threshold": float(attributes.get("alpha", 1.0))}
         elif domain(node) in ("", CONTRIBUTED) and node.op_type == "Gelu":
             found = {} if attributes.get("approximate", b"none") == b"none" else None
         elif domain(node) == "" and node.op_type == "Clip":

@@ -46,6 +46,8 @@ double Activate(const Epilogue& epilogue, double value) {
       return value;
     case Activation::kRelu:
       return std::max(value, 0.0);
+    case Activation::kThreshold:
+      return value > epilogue.low ? value : 0;
     case Activation::kClip:
       return std::min(std::max(value, double{epilogue.low}), double{epilogue.high});
     case Activation::kHardSwish:
@@ -59,7 +61,7 @@ double Activate(const Epilogue& epilogue, double value) {
 Epilogue RandomEpilogue(Random* random, size_t rows) {
   Epilogue epilogue;
   if (random->Chance(2)) epilogue.bias = Numbers(random, rows, 1);
-  epilogue.activation = static_cast<Activation>(random->Below(5));
+  epilogue.activation = static_cast<Activation>(random->Below(6));
   epilogue.low = -0.5f;
   epilogue.high = 0.75f;
   return epilogue;
@@ -70,6 +72,7 @@ void Expect(const Floats& y, const std::vector<double>& sums, const Epilogue& ep
   CHECK(y.size() == sums.size());
   for (size_t i = 0; i < y.size(); ++i) {
     const double wanted = Activate(epilogue, sums[i]);
+    if (epilogue.activation == Activation::kThreshold && std::fabs(sums[i] - epilogue.low) < 1e-3) continue;
     CHECK(std::fabs(y[i] - wanted) <= kBound * static_cast<double>(terms + 8) * (1 + std::fabs(wanted)));
   }
 }
@@ -201,8 +204,8 @@ double Convolve(const Convolution& c, const float* weight, const float* x, size_
 
 void TestConvolution(Random* random) {
   const Convolution c = RandomConvolution(random);
-  const size_t rows = c.groups * random->Between(1, random->Chance(4) ? 80 : 6),
-               batch = random->Between(0, 2);
+  const size_t most = random->Chance(8) ? 600 : random->Chance(4) ? 80 : 6;
+  const size_t rows = c.groups * random->Between(1, most), batch = random->Between(0, most > 80 ? 1 : 2);
   const size_t columns = c.channels / c.groups * c.kernel[0] * c.kernel[1];
   const size_t area = c.output[0] * c.output[1], taken = c.input[0] * c.input[1];
   const Floats dense = Numbers(random, rows * columns, random->Between(1, 12));

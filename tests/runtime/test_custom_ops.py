@@ -61,6 +61,7 @@ def check(proto: onnx.ModelProto, feeds: list[dict[str, Array]], nodes: list[str
         ("y = Identity(h)", ["MatMul*", "Identity"]),
         ("y = Relu(h)", ["MatMul*"]),
         ("m = Add(b, h)  y = Relu(m)", ["MatMul*"]),
+        ("m = Add(h, b)  y = ThresholdedRelu <alpha=0.25> (m)", ["MatMul*"]),
         ("m = Add(h, b)  y = Clip(m, low, high)", ["MatMul*"]),
         ("m = Add(h, b)  y = Clip(m, low)", ["MatMul*"]),
         ("m = Add(h, b)  y = Gelu(m)", ["MatMul*"]),

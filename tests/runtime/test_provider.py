@@ -82,6 +82,8 @@ def test_gemm(zeros: float, values: int | None, tmp_path: Path) -> None:
         "y = Relu(h)",
         "m = Add(h, b)  y = Clip(m, low, high)",
         "m = Add(h, b)  y = Clip(m, low)",
+        "y = ThresholdedRelu <alpha=0.25> (h)",
+        "m = Add(h, b)  y = ThresholdedRelu(m)",
         "y = HardSwish(h)",
         "m = Add(h, b)  y = Gelu(m)",
     ],
