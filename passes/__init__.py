@@ -6,6 +6,7 @@ from onnxsqueeze.passes.adapt import Adapt
 from onnxsqueeze.passes.allocate import Allocate
 from onnxsqueeze.passes.channels import Channels
 from onnxsqueeze.passes.depthwise import Depthwise
+from onnxsqueeze.passes.equalize import Equalize
 from onnxsqueeze.passes.fatrelu import Fatrelu
 from onnxsqueeze.passes.fold import Fold
 from onnxsqueeze.passes.huffman import Huffman
@@ -20,6 +21,7 @@ PASSES: dict[str, type[Any]] = {
     "channels": Channels,
     "lowrank": Lowrank,
     "depthwise": Depthwise,
+    "equalize": Equalize,
     "fatrelu": Fatrelu,
     "prune": Prune,
     "share": Share,
