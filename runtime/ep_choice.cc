@@ -16,7 +16,7 @@ constexpr int64_t kPositionsWorthIt = 16;  // of an output of a convolution: few
 constexpr size_t kWorthIt = 4096;          // weights below which a layer takes no time either way
 constexpr size_t kCached = 320 << 10;      // weights that a cache may hold: dense does not wait for memory
 constexpr size_t kRowsWorthIt = 1 << 16;   // elements of an embedding whose memory counts
-constexpr double kPerColumn = 6;  // products that the input of one column costs to lay out, in a convolution
+constexpr double kPerColumn = 3;  // products that the input of one column costs to lay out, in a convolution
 
 // Options of a session: "" where one is not set.
 std::string Option(const OrtApi* api, const OrtSessionOptions* options, const char* name) {
