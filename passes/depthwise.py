@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from onnxsqueeze.passes import layers as layer_view
 from onnxsqueeze.passes.bounds import channel_squares, in_range
@@ -46,12 +45,11 @@ class Depthwise:
             if layer.kind == "conv" and math.prod(layer.weight.shape[2:]) > 1 and min(layer.weight.shape[:2]) > 1
         ]
         count = 0
-        with threadpool_limits(1):
-            results = context.each("depthwise", self._stages, found, lambda layer: layer.weight.name)
-            for layer, stages in zip(found, results, strict=True):
-                if stages is not None:
-                    layer_view.replace(model, layer, stages)
-                    count += 1
+        results = context.each("depthwise", self._stages, found, lambda layer: layer.weight.name)
+        for layer, stages in zip(found, results, strict=True):
+            if stages is not None:
+                layer_view.replace(model, layer, stages)
+                count += 1
         if count:
             layer_view.tidy(model)
         return count

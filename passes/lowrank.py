@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from onnxsqueeze.passes import layers as layer_view
 from onnxsqueeze.passes.bounds import choices, error_bounds, in_range
@@ -70,14 +69,13 @@ class Lowrank:
     def __call__(self, model: Model, context: Context) -> int:
         found = layer_view.layers(model, self.minimum, context)
         count = 0
-        with threadpool_limits(1):  # jobs are threads of their own, and results do not depend on their number
-            spectra = list(context.each("spectra", self._options, found, lambda layer: layer.weight.name))
-            jobs = list(zip(found, spectra, self._bounds(found, spectra), strict=True))
-            results = context.each("lowrank", lambda job: self._stages(*job), jobs, lambda job: job[0].weight.name)
-            for layer, stages in zip(found, results, strict=True):
-                if stages is not None:
-                    layer_view.replace(model, layer, stages)
-                    count += 1
+        spectra = list(context.each("spectra", self._options, found, lambda layer: layer.weight.name))
+        jobs = list(zip(found, spectra, self._bounds(found, spectra), strict=True))
+        results = context.each("lowrank", lambda job: self._stages(*job), jobs, lambda job: job[0].weight.name)
+        for layer, stages in zip(found, results, strict=True):
+            if stages is not None:
+                layer_view.replace(model, layer, stages)
+                count += 1
         if count:
             layer_view.tidy(model)
         return count

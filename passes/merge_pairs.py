@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
-from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from onnxsqueeze.pipeline import Context
@@ -104,9 +103,8 @@ class _Differences:
         self._errors: Array = np.empty((width, width), self._kind)
         self._ratios: Array | None = np.empty((width, width), self._kind) if factors else None
         chunks = [slice(start, start + ROWS) for start in range(0, width, ROWS)]
-        with threadpool_limits(1):
-            for _ in context.each("differences", self._fill, chunks, lambda rows: str(rows.start)):
-                pass
+        for _ in context.each("differences", self._fill, chunks, lambda rows: str(rows.start)):
+            pass
         np.fill_diagonal(self._errors, np.inf)
 
     def _fill(self, rows: slice) -> None:

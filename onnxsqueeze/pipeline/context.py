@@ -71,20 +71,22 @@ class Context:
     ) -> Iterator[Result]:
         """Applies ``work`` to every item on ``jobs`` threads and yields the results in the items' order."""
         from joblib import Parallel, delayed
+        from threadpoolctl import threadpool_limits
 
         listed = list(items)
         self.progress.start(stage, len(listed))
         pool = Parallel(self.jobs, backend="threading", return_as="generator", batch_size=1, pre_dispatch="2*n_jobs")
-        results = pool(delayed(work)(item) for item in listed)
-        try:
-            for item, result in zip(listed, results, strict=True):
-                self.progress.advance(name(item))
-                yield result
-        finally:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of work that is given up, where an error ends it
-                results.close()
-            self.progress.finish()
+        with threadpool_limits(1):  # jobs are the threads, and results do not depend on their number
+            results = pool(delayed(work)(item) for item in listed)
+            try:
+                for item, result in zip(listed, results, strict=True):
+                    self.progress.advance(name(item))
+                    yield result
+            finally:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of work that is given up, where an error ends it
+                    results.close()
+                self.progress.finish()
 
 
 class Pass(Protocol):
