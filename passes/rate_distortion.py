@@ -156,20 +156,20 @@ def within(tables: Sequence[Table], limit: float, by: int) -> list[Choice | None
         else:
             low = middle
     multiplier = 2 ** (high if by == 1 else low)
-    choices = [t.choose(multiplier) for t in tables]
-    return choices if by == 1 else _filled(tables, choices, limit)
+    return _filled(tables, [t.choose(multiplier) for t in tables], limit, by)
 
 
-def _filled(tables: Sequence[Table], choices: list[Choice | None], limit: float) -> list[Choice | None]:
-    """Spends what is left of the bytes: one multiplier for all only reaches some totals (the convex hull)."""
-    filled, left = list(choices), limit - predicted(tables, choices)[0]
-    for place in sorted(range(len(tables)), key=lambda i: -tables[i].cost(choices[i])[1]):
-        nbytes, loss = tables[place].cost(filled[place])
+def _filled(tables: Sequence[Table], choices: list[Choice | None], limit: float, by: int) -> list[Choice | None]:
+    """Spends what is left of the limit: one multiplier for all only reaches some totals (the convex hull)."""
+    filled, left = list(choices), limit - predicted(tables, choices)[by]
+    for place in sorted(range(len(tables)), key=lambda i: -tables[i].cost(choices[i])[1 - by]):
+        spent, kept = (tables[place].cost(filled[place])[i] for i in (by, 1 - by))
         for curve in tables[place].curves:
-            finenesses, sizes, losses = curve.tried()
-            best = int(np.where(sizes <= nbytes + left, losses, np.inf).argmin())
-            if sizes[best] <= nbytes + left and losses[best] < loss:
-                left -= float(sizes[best]) - nbytes
-                nbytes, loss = float(sizes[best]), float(losses[best])
+            finenesses, *costs = curve.tried()
+            fitting = costs[by] <= spent + left
+            best = int(np.where(fitting, costs[1 - by], np.inf).argmin())
+            if fitting[best] and costs[1 - by][best] < kept:
+                left -= float(costs[by][best]) - spent
+                spent, kept = float(costs[by][best]), float(costs[1 - by][best])
                 filled[place] = Choice(float(finenesses[best]), curve.scaled)
     return filled
