@@ -55,7 +55,8 @@ def packable(model: Model, minimum: int, context: Context, vectors: bool = False
     """
     chosen = []
     for weight in model.weights(minimum):
-        if weight.role == "other" and (weight.size < SMALL or (len(weight.shape) < 2 and not vectors)):
+        is_vector = max(weight.shape, default=1) == weight.size  # such as scales of integers, one for each row
+        if weight.role == "other" and (weight.size < SMALL or (is_vector and not vectors)):
             continue
         if reason := unfit(largest(weight.values())):
             context.notes(f"'{weight.name}' {reason}: left as it is")

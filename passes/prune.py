@@ -255,9 +255,10 @@ def _is_depthwise(weight: Weight) -> bool:
 
 
 def _is_edge(weights: list[Weight]) -> list[bool]:
-    """First and last layer, where there are more than two."""
-    last = len(weights) - 1
-    return [last > 1 and i in (0, last) for i in range(len(weights))]
+    """First and last layer in the order in which they run, where there are more than two."""
+    places = [weight.place for weight in weights if weight.place >= 0]
+    edges = {min(places), max(places)} if len(weights) > 2 and places else set()
+    return [weight.place in edges for weight in weights]
 
 
 def _log_histogram(saliency: Array, sizes: Array | None) -> Array:

@@ -72,7 +72,7 @@ class Search:
             if self.best is None:
                 return False
             self._put(self.best)
-            value = 0.0 if held is None else held.loss(self._model).value
+            value = 0.0 if held is None else held.loss(self._model).bound
             self._tell(f"{100 * value:.2f} % held out")
             if value <= self._limit:
                 self._approach(held, failed)
@@ -95,7 +95,7 @@ class Search:
             self._measure(middle, point.refit)
             if self.best is not point:
                 self._put(self.best)  # what is known from an earlier run has not been made in this one
-                if held.loss(self._model).value <= self._limit:
+                if held.loss(self._model).bound <= self._limit:
                     continue
             self.best, failed = point, middle
             self._put(point)

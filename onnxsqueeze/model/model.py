@@ -75,7 +75,7 @@ class Model:
         load.check(self.proto, "the model")
 
     def weights(self, minimum: int = 64) -> list[Weight]:
-        """Every constant float tensor of at least ``minimum`` elements, in graph order."""
+        """Every constant float tensor of at least ``minimum`` elements, in the order of the file."""
         wiring = edges(self.proto)
         self._taken = None
         self._found = find_weights(self.proto, wiring)

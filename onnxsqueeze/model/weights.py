@@ -46,7 +46,7 @@ class Found:
 class Weight:
     """A view of one constant float tensor; all views of the same name show the same tensor and note."""
 
-    def __init__(self, model: Model, found: Found, uses: tuple[Use, ...], role: roles.Role) -> None:
+    def __init__(self, model: Model, found: Found, uses: tuple[Use, ...], role: roles.Role, place: int) -> None:
         self._model = model
         self.name = found.name
         self.shape: tuple[int, ...] = tuple(found.tensor.dims)
@@ -56,6 +56,7 @@ class Weight:
         self.channel_axis = role.channel
         self.reduction_axis = role.reduction
         self.groups = role.groups
+        self.place = place  # of the first node that uses it, in the order in which nodes run; -1 for none
 
     def __repr__(self) -> str:
         return f"Weight({self.name!r}, {self.role}, {list(self.shape)}, {self.dtype})"
@@ -124,6 +125,8 @@ def _unique(wanted: str, taken: dict[str, Found]) -> str:
 
 def weights(model: Model, found: dict[str, Found], wiring: Edges, minimum: int) -> list[Weight]:
     """Views of the tensors with enough elements, but for those of quantized computations."""
+    nodes = (node for scope in wiring.scopes for node in scope.graph.node)
+    places = {id(node): place for place, node in enumerate(nodes)}
     views = []
     for item in found.values():
         shape = tuple(item.tensor.dims)
@@ -133,7 +136,8 @@ def weights(model: Model, found: dict[str, Found], wiring: Edges, minimum: int) 
         if any(roles.is_quantized(reach.site) for reach in reached):
             continue
         uses = tuple(_use(reach) for reach in reached)
-        views.append(Weight(model, item, uses, roles.merged(reached, len(shape))))
+        place = min((places[id(reach.site.node)] for reach in reached), default=-1)
+        views.append(Weight(model, item, uses, roles.merged(reached, len(shape)), place))
     return views
 
 

@@ -232,3 +232,18 @@ def test_what_is_pruned_already_stays() -> None:
 def test_impossible_options_are_refused(options: str, words: str) -> None:
     with pytest.raises(PipelineError, match=words):
         parse(f"prune{{{options}}}", PASSES)
+
+
+@pytest.mark.parametrize("order", ["abc", "bca", "cba"])
+def test_first_and_last_are_those_that_run_first_and_last(order: str) -> None:
+    """Files list weights in any order."""
+    sizes = {"a": (64, 48), "b": (48, 48), "c": (48, 40)}
+    model = build(
+        "(float[2,64] x) => (float[m,n] y) { h = MatMul(x, a)  r = Relu(h)  k = MatMul(r, b)  y = MatMul(k, c) }",
+        **{name: gaussian(*sizes[name]) for name in order},
+    )
+    pruned = prune(model, sparsity=0.8, scope="uniform")
+    found = {name: round(zeros(pruned[name]), 2) for name in "abc"}
+    assert found == {"a": 0.4, "b": 0.8, "c": 0.4}
+    patterned = prune(model, granularity="2:4")
+    assert {name: zeros(patterned[name]) for name in "abc"} == {"a": 0, "b": 0.5, "c": 0}

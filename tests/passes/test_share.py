@@ -14,7 +14,7 @@ from small_graphs import MODELS, build, gaussian
 
 from onnxsqueeze.model import Model
 from onnxsqueeze.passes import clusters
-from onnxsqueeze.passes.bounds import relative_error
+from onnxsqueeze.passes.bounds import packable, relative_error
 from onnxsqueeze.passes.share import Share
 from onnxsqueeze.pipeline import Context
 
@@ -176,3 +176,11 @@ def test_depthwise_convolutions_follow_their_inputs_too() -> None:
         change = (model.weights()[0].values() - gaussian(64, 1, 3, 3))[:, 0]
         errors[feedback] = float(np.square(np.einsum("nchwij,cij->nchw", windows, change)).mean())
     assert errors[None] < 0.5 * errors[False]
+
+@pytest.mark.parametrize("shape", [(8192, 1), (1, 8192, 1)])
+def test_a_row_of_factors_is_left_alone(shape: tuple[int, ...]) -> None:
+    """Such as the scales of a table of integers: little to save, and all that they scale would suffer."""
+    text = "(float[1,8192,1] x) => (float[a,b,c] y) { y = Mul(x, scales) }"
+    model = Model.load(build(text, scales=gaussian(*shape)))
+    assert not packable(model, 64, Context())
+    assert [w.name for w in packable(model, 64, Context(), vectors=True)] == ["scales"]
