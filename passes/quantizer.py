@@ -30,6 +30,7 @@ Array = npt.NDArray[Any]
 
 MOST_LEVELS = 255
 BIT = np.log(2) / 6  # of squared steps: what a bit is worth where a finer grid takes it, at 6 dB a bit
+WORTH, DOUBT = 0.7, 1.5  # share of it that serves inputs never seen best, and how it falls where few were seen
 SWEEPS = 2  # over all inputs, after errors were carried
 
 
@@ -171,8 +172,9 @@ class Quantizer:
             scales = None if factors is None else _columns(factors[place])
             layers.append(descent.Layer(_columns(self._matrix[place]), moments, uppers, scales))
             places.append(place)
-        found = np.empty(self._matrix.shape, np.uint8)
-        for place, indices in zip(places, descent.rounded(layers, levels, step, BIT, SWEEPS), strict=True):
+        found, damped = np.empty(self._matrix.shape, np.uint8), float(inputs.shares.mean())
+        worth = BIT * WORTH * (1 - damped) ** DOUBT
+        for place, indices in zip(places, descent.rounded(layers, levels, step, worth, SWEEPS), strict=True):
             found[place] = indices.transpose(0, 2, 1)
         return found
 
