@@ -22,24 +22,41 @@ POLISH_ITERATIONS = 16
 
 
 class SortedValues:
-    """Sorted float32 values whose range sums cost two short sums each (prefix sums of whole blocks are kept)."""
+    """Sorted float32 values whose range sums cost two short sums each (prefix sums of whole blocks are kept).
 
-    def __init__(self, values: Array) -> None:
-        self.values = np.sort(values.reshape(-1).astype(np.float32, copy=False))
-        whole = len(self.values) // BLOCK * BLOCK
-        sums = np.empty(whole // BLOCK + 1, np.float64)
-        sums[0] = 0.0
-        np.cumsum(np.add.reduce(self.values[:whole].reshape(-1, BLOCK), axis=1, dtype=np.float64), out=sums[1:])
-        self._block_sums = sums
+    With ``weights``, all above zero, each value counts that much, as in sensitivity-weighted k-means (Kim et al. 2024).
+    """
+
+    def __init__(self, values: Array, weights: Array | None = None) -> None:
+        flat = values.reshape(-1).astype(np.float32, copy=False)
+        order = slice(None) if weights is None else np.argsort(flat, kind="stable")
+        self.values = np.sort(flat) if weights is None else flat[order]
+        self._weights = None if weights is None else weights.reshape(-1)[order].astype(np.float64)
+        self._block_sums = _block_sums(self.values if self._weights is None else self.values * self._weights)
+        self._block_weights = None if self._weights is None else _block_sums(self._weights)
 
     def prefix_sums(self, ends: Array) -> Array:
-        """For each end the sum of all values before it, in float64."""
+        """For each end the sum of all values before it, times their weights, in float64."""
+        return self._prefix(ends, self._block_sums, True)
+
+    def prefix_counts(self, ends: Array) -> Array:
+        """For each end the weights of all values before it; without weights their number."""
+        return ends if self._block_weights is None else self._prefix(ends, self._block_weights, False)
+
+    def _prefix(self, ends: Array, block_sums: Array, valued: bool) -> Array:
         blocks = ends // BLOCK
         inside = blocks[:, None] * BLOCK + np.arange(BLOCK)
-        rest = self.values[np.minimum(inside, len(self.values) - 1)]
-        rest_sums = np.sum(rest, axis=1, where=inside < ends[:, None], dtype=np.float64)
-        sums: Array = self._block_sums[blocks] + rest_sums
+        places = np.minimum(inside, len(self.values) - 1)
+        rest: Array = self.values[places] if valued else np.ones((), np.float64)
+        rest = rest if self._weights is None else rest * self._weights[places]
+        sums: Array = block_sums[blocks] + np.sum(rest, axis=1, where=inside < ends[:, None], dtype=np.float64)
         return sums
+
+    def square_sum(self) -> float:
+        """Sum of all squares, times their weights."""
+        if self._weights is None:
+            return _square_sum(self.values)
+        return float(np.dot(self.values.astype(np.float64) ** 2, self._weights))
 
     def cell_ends(self, centers: Array) -> Array:
         """Index of the first value past each center's cell (cells meet in the middle)."""
@@ -49,6 +66,19 @@ class SortedValues:
     def sums(self, ends: Array) -> Array:
         """Sum over each cell."""
         return np.diff(self.prefix_sums(ends), prepend=0.0)
+
+    def counts(self, ends: Array) -> Array:
+        """Number of values in each cell, or what they weigh together."""
+        return np.diff(self.prefix_counts(ends), prepend=0)
+
+
+def _block_sums(terms: Array) -> Array:
+    """Sums of whole blocks up to each of them."""
+    whole = len(terms) // BLOCK * BLOCK
+    sums = np.empty(whole // BLOCK + 1, np.float64)
+    sums[0] = 0.0
+    np.cumsum(np.add.reduce(terms[:whole].reshape(-1, BLOCK), axis=1, dtype=np.float64), out=sums[1:])
+    return sums
 
 
 def initial_centers(data: SortedValues, clusters: int, how: str, seed: int) -> Array:
@@ -104,13 +134,13 @@ def _lloyd(data: SortedValues, centers: Array, wanted: int) -> _Fixed:
         if previous is not None and np.array_equal(ends, previous):
             break
         previous = ends
-        counts = np.diff(ends, prepend=0)
-        used = counts > 0
-        sums = data.sums(ends)[used]
-        explained = float((sums**2 / counts[used]).sum())
-        centers = sums / counts[used]
+        used = np.diff(ends, prepend=0) > 0
+        ends = ends[used]
+        sums, counts = data.sums(ends), data.counts(ends)
+        explained = float((sums**2 / counts).sum())
+        centers = sums / counts
         if len(centers) < wanted and iteration < MAX_ITERATIONS // 2:
-            centers = _split_largest(data, ends[used], counts[used], centers, wanted - len(centers))
+            centers = _split_largest(data, ends, centers, wanted - len(centers))
     return _Fixed(centers, explained)
 
 
@@ -123,8 +153,10 @@ def _optimal_start(data: SortedValues, wanted: int) -> Array:
     ranks = np.linspace(0, len(values), half + 1).astype(np.int64)
     steps = np.searchsorted(values, np.linspace(float(values[0]), float(values[-1]), half + 1).astype(np.float32)[1:-1])
     borders = np.unique(np.concatenate([ranks, steps]))
-    sums, counts = data.prefix_sums(borders), borders[None, :] - borders[:, None]
-    explained = np.where(counts > 0, (sums[None, :] - sums[:, None]) ** 2 / np.maximum(counts, 1), -np.inf)
+    sums, before = data.prefix_sums(borders), data.prefix_counts(borders)
+    counts = before[None, :] - before[:, None]
+    some = borders[None, :] > borders[:, None]
+    explained = np.where(some, (sums[None, :] - sums[:, None]) ** 2 / np.where(some, counts, 1), -np.inf)
     best, begins, columns = explained[0], [], np.arange(len(borders))
     for _ in range(min(wanted, len(borders) - 1) - 1):
         totals = best[:, None] + explained
@@ -134,7 +166,7 @@ def _optimal_start(data: SortedValues, wanted: int) -> Array:
     for begin in reversed(begins):
         path.append(int(begin[path[-1]]))
     ends = borders[path[::-1]]
-    centers: Array = data.sums(ends) / np.diff(ends, prepend=0)
+    centers: Array = data.sums(ends) / data.counts(ends)
     return centers
 
 
@@ -142,17 +174,19 @@ def _without_cheapest(data: SortedValues, centers: Array, rank: int) -> Array:
     """The centers after merging the two neighbours whose merger adds least squared error (rank 0), next to least …"""
     if len(centers) < rank + 3:
         return centers
-    counts = np.maximum(np.diff(data.cell_ends(centers), prepend=0), 1)
+    counts = data.counts(data.cell_ends(centers))
+    counts = np.maximum(counts, counts.sum() / len(data.values))
     cost = counts[1:] * (counts[:-1] / (counts[1:] + counts[:-1])) * np.diff(centers) ** 2
     pair = int(np.argsort(cost, kind="stable")[rank])
     mean = np.average(centers[pair : pair + 2], weights=counts[pair : pair + 2])
     return np.concatenate([centers[:pair], [mean], centers[pair + 2 :]])
 
 
-def _split_largest(data: SortedValues, ends: Array, counts: Array, centers: Array, missing: int) -> Array:
-    """Replaces the centers of up to ``missing`` wide and full cells by two each."""
-    low, high = data.values[ends - counts].astype(np.float64), data.values[ends - 1].astype(np.float64)
-    weight = counts * (high - low) ** 2
+def _split_largest(data: SortedValues, ends: Array, centers: Array, missing: int) -> Array:
+    """Replaces the centers of up to ``missing`` wide and full cells, none of them empty, by two each."""
+    starts = np.concatenate([[0], ends[:-1]])
+    low, high = data.values[starts].astype(np.float64), data.values[ends - 1].astype(np.float64)
+    weight = data.counts(ends) * (high - low) ** 2
     chosen = np.argsort(-weight, kind="stable")[:missing]
     chosen = chosen[weight[chosen] > 0]
     quarter = (high[chosen] - low[chosen]) / 4
@@ -161,11 +195,11 @@ def _split_largest(data: SortedValues, ends: Array, counts: Array, centers: Arra
 
 
 def square_error(data: SortedValues, codebook: Array) -> float:
-    """Sum of squared distances to the nearest codebook entry (float32, sorted)."""
+    """Sum of squared distances to the nearest codebook entry (float32, sorted), times the values' weights."""
     centers = codebook.astype(np.float64)
     ends = data.cell_ends(centers)
-    counts, sums = np.diff(ends, prepend=0), data.sums(ends)
-    return max(0.0, _square_sum(data.values) - float((2 * centers * sums - counts * centers**2).sum()))
+    counts, sums = data.counts(ends), data.sums(ends)
+    return max(0.0, data.square_sum() - float((2 * centers * sums - counts * centers**2).sum()))
 
 
 def entropy_bits(counts: Array) -> float:

@@ -10,11 +10,12 @@ import numpy.typing as npt
 from onnxsqueeze.encode import Sharing
 from onnxsqueeze.encode.indices import reconstruct, row_chunks, scale_slice
 from onnxsqueeze.passes.bounds import FAINTEST
-from onnxsqueeze.passes.surgeon import MANY, Change, Factors, compensate, compensate_groups, output_error
+from onnxsqueeze.passes.surgeon import DAMPING, MANY, Change, Factors, compensate, compensate_groups, output_error
 from onnxsqueeze.runtime import native
 
 if TYPE_CHECKING:
     from onnxsqueeze.calibration.collect import Layer
+    from onnxsqueeze.encode import Scale
     from onnxsqueeze.passes.criteria import Surgery
 
 Array = npt.NDArray[Any]
@@ -86,11 +87,32 @@ def _exact(rounded: Array, values: Array, sharing: Sharing, middles: Array) -> A
 def relative_output_error(layer: Layer, values: Array, changed: Array) -> float:
     """Root mean square over the outputs of how far each moves, over its own standard deviation."""
     original = layer.reading.matrix(values.astype(np.float32))
-    change = layer.reading.matrix(changed.astype(np.float32)) - original
+    moved = _energy(layer, layer.reading.matrix(changed.astype(np.float32)) - original)
+    return float(np.sqrt(np.mean(np.maximum(moved, 0) / _variances(layer, original))))
+
+
+def importances(layer: Layer, values: Array, scale: Scale | None) -> Array:
+    """What the squared error of each value over its scale adds to the square of ``relative_output_error``, errors being
+    independent: float32, flat.
+
+    The second moment of the value's input (Optimal Brain Damage's diagonal) over the variance of its output; inputs
+    never seen count as faint, not as absent.
+    """
+    power = layer.moments.diagonal
+    power = power + DAMPING * power.mean(axis=1, keepdims=True)
+    variances = _variances(layer, layer.reading.matrix(values.astype(np.float32)))
+    matrix = power[:, None, :] / (variances.size * variances[:, :, None])
+    found = layer.reading.restore(np.maximum(matrix, 1e-30).astype(np.float32))
+    return (found if scale is None else found * np.square(scale.broadcast(values.ndim))).reshape(-1)
+
+
+def _variances(layer: Layer, original: Array) -> Array:
+    """Of each output that weights [groups, outputs, inputs] make: float64 [groups, outputs], none of them zero."""
     means = np.matmul(original, layer.moments.means[:, :, None].astype(np.float64))[:, :, 0]
-    moved, power = _energy(layer, change), _energy(layer, original) - np.square(means)
+    power = _energy(layer, original) - np.square(means)
     least = max(FAINTEST**2 * float(power.max(initial=0)), 1e-60)
-    return float(np.sqrt(np.mean(np.maximum(moved, 0) / np.maximum(power, least))))
+    variances: Array = np.maximum(power, least)
+    return variances
 
 
 def _energy(layer: Layer, matrix: Array) -> Array:

@@ -16,7 +16,7 @@ from onnxsqueeze.passes import clusters
 from onnxsqueeze.passes.bounds import channel_squares, choices, error_bounds, in_range, packable, relative_error
 from onnxsqueeze.passes.criteria import Surgery, measurable
 from onnxsqueeze.passes.keep import move_in_steps, on_old_codebook
-from onnxsqueeze.passes.rounding import carried, relative_output_error
+from onnxsqueeze.passes.rounding import carried, importances, relative_output_error
 from onnxsqueeze.runtime import native
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ class Share:
 
     `error` bounds the whole model: tensor t of n_t weights may have a relative error of error * sqrt(n_t / N),
     measured per output channel and averaged (root mean square), so that the squares add up to error**2;
-    bounds below 0.015 are raised to it. With calibration inputs the errors are those of the layers' outputs, and
-    `feedback` carries what rounding a value costs over to values not yet rounded (GPTQ), layer by layer.
+    bounds below 0.015 are raised to it. With calibration inputs the errors are those of the layers' outputs: in k-means
+    each value counts by the second moment of its input, and `feedback` carries what rounding a value costs over to
+    values not yet rounded (GPTQ), layer by layer.
     """
 
     bits: int | None = None
@@ -137,7 +138,7 @@ class Share:
         """The weight on the coarsest codebook that keeps its layer's outputs within the bound."""
         target, best = bound, None
         for _ in range(ATTEMPTS):
-            sharing = self._best(values, axis, target, entropy, seed)
+            sharing = self._best(values, axis, target, entropy, seed, data[1])
             if sharing is None:
                 break
             shared = carried(*data, values, sharing, apply(values, sharing))
@@ -151,11 +152,16 @@ class Share:
             target *= 0.99 * bound / max(error, bound / LOOSER)
         return best
 
-    def _best(self, values: Array, axis: int | None, bound: float, entropy: bool, seed: int) -> Sharing | None:
+    def _best(
+        self, values: Array, axis: int | None, bound: float, entropy: bool, seed: int, layer: Layer | None = None
+    ) -> Sharing | None:
         """The sharing with the fewest bits (within the bound) or, at fixed bits, with the least error."""
         options: list[tuple[float, Sharing]] = []
         for scale in self._scales(values, axis):
-            found = self._cluster(values, axis, scale, bound, entropy, seed)
+            if layer is None or (entropy and self.bits is None):
+                found = self._cluster(values, axis, scale, bound, entropy, seed)
+            else:
+                found = self._cluster_for_outputs(values, scale, bound, seed, layer)
             if found is not None:
                 cost, codebook = found
                 overhead = 0 if scale is None else 8 * (len(scale.codes) + 4 * len(scale.table))
@@ -181,12 +187,30 @@ class Share:
         sensitivity = float(np.mean(units / squares))
         if self.bits is None:
             allowed = bound**2 * normal.size / sensitivity
-            find = _fewest_coded_bits if entropy else _fewest_packed_bits
-            return find(normal, nonzero, allowed)
+            if entropy:
+                return _fewest_coded_bits(normal, nonzero, allowed)
+            return _fewest_packed_bits(clusters.SortedValues(nonzero), normal.size, allowed)
         data = clusters.SortedValues(nonzero)
-        count = (1 << self.bits) - (self.bits == 8 and nonzero.size < normal.size)
-        codebook = clusters.kmeans(data, clusters.initial_centers(data, count, self.init, seed))
+        codebook = self._fixed(data, nonzero.size < normal.size, seed, self.bits)
         return clusters.square_error(data, codebook) * sensitivity, codebook
+
+    def _cluster_for_outputs(
+        self, values: Array, scale: Scale | None, bound: float, seed: int, layer: Layer
+    ) -> tuple[float, Array] | None:
+        """The same by k-means in which each value counts by what its error does to the layer's outputs."""
+        normal = normalised(values, scale)
+        own = normal != 0
+        if not own.any():
+            return None
+        data = clusters.SortedValues(normal[own], importances(layer, values, scale)[own])
+        if self.bits is None:
+            return _fewest_packed_bits(data, normal.size, bound**2)
+        codebook = self._fixed(data, not own.all(), seed, self.bits)
+        return clusters.square_error(data, codebook), codebook
+
+    def _fixed(self, data: clusters.SortedValues, zeros: bool, seed: int, bits: int) -> Array:
+        count = (1 << bits) - (bits == 8 and zeros)
+        return clusters.kmeans(data, clusters.initial_centers(data, count, self.init, seed))
 
 
 def _fewest_coded_bits(normal: Array, nonzero: Array, allowed: float) -> tuple[float, Array] | None:
@@ -199,14 +223,16 @@ def _fewest_coded_bits(normal: Array, nonzero: Array, allowed: float) -> tuple[f
     return clusters.entropy_bits(counts), np.unique(cells.centers.astype(np.float32))
 
 
-def _fewest_packed_bits(normal: Array, nonzero: Array, allowed: float) -> tuple[float, Array] | None:
-    """The fewest k-means clusters, a power of two with zero counted in, within the squared error."""
-    data = clusters.SortedValues(nonzero)
+def _fewest_packed_bits(data: clusters.SortedValues, size: int, allowed: float) -> tuple[float, Array] | None:
+    """The fewest k-means clusters, a power of two with zero counted in, within the (weighted) squared error.
+
+    ``size``: of the weight, zeros and all.
+    """
     for bits in range(1, 9):
-        count = (1 << bits) - (nonzero.size < normal.size)
+        count = (1 << bits) - (len(data.values) < size)
         codebook = clusters.kmeans(data, clusters.initial_centers(data, count, "linear", 0))
         if clusters.square_error(data, codebook) <= allowed:
-            return bits * normal.size, codebook
+            return bits * size, codebook
     return None
 
 

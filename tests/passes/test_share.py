@@ -54,6 +54,64 @@ def test_k_means_is_as_good_as_scikit_learns(make: Any, count: int) -> None:
         assert inertia(values, found) <= 1.001 * reference.inertia_, init
 
 
+def weighted_inertia(values: Array, weights: Array, centers: Array) -> float:
+    nearest = centers[np.abs(values.reshape(-1, 1) - centers).argmin(axis=1)]
+    return float((weights * (values.reshape(-1) - nearest) ** 2).sum())
+
+
+@pytest.mark.parametrize("count", [2, 8, 15, 32])
+@pytest.mark.parametrize("make", [gaussian, long_tailed], ids=["gaussian", "long-tailed"])
+def test_weighted_k_means_is_as_good_as_scikit_learns(make: Any, count: int) -> None:
+    values = make(60, 40).astype(np.float64)
+    weights = np.broadcast_to(np.exp(2 * np.random.default_rng(3).standard_normal(40)), (60, 40)).reshape(-1)
+    reference = KMeans(count, n_init=10, random_state=0).fit(values.reshape(-1, 1), sample_weight=weights)
+    data = clusters.SortedValues(values, weights)
+    for init in ("linear", "density", "random"):
+        found = clusters.kmeans(data, clusters.initial_centers(data, count, init, 1)).astype(np.float64)
+        assert len(found) == count
+        error = weighted_inertia(values, weights, found)
+        assert error <= 1.01 * reference.inertia_, init
+        assert clusters.square_error(data, found.astype(np.float32)) == pytest.approx(error, rel=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), spread=st.floats(0.2, 4), count=st.integers(2, 24), size=st.integers(40, 3000))
+def test_weights_never_make_the_weighted_error_larger(seed: int, spread: float, count: int, size: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.standard_t(4, size).astype(np.float32)
+    weights = np.exp(spread * rng.standard_normal(size))
+    plain, data = clusters.SortedValues(values), clusters.SortedValues(values, weights)
+    one = clusters.kmeans(plain, clusters.initial_centers(plain, count, "linear", 0))
+    other = clusters.kmeans(data, clusters.initial_centers(data, count, "linear", 0))
+    errors = [weighted_inertia(values, weights, np.asarray(c, np.float64)) for c in (other, one)]
+    assert errors[0] <= errors[1] * (1 + 1e-4) + 1e-9
+
+
+def test_equal_weights_change_nothing() -> None:
+    values = long_tailed(50, 50)
+    plain, data = clusters.SortedValues(values), clusters.SortedValues(values, np.full(values.size, 2.0))
+    starts = clusters.initial_centers(plain, 16, "linear", 0)
+    assert np.allclose(clusters.kmeans(plain, starts), clusters.kmeans(data, starts), atol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_values_count_by_the_power_of_their_inputs(bits: int) -> None:
+    """Where inputs differ in power, codebooks are fitted to the values that meet the loud ones."""
+    rng = np.random.default_rng(0)
+    weight = gaussian(40, 64)
+    weight[20:] *= 8  # large values at faint inputs
+    loud = np.where(np.arange(40) < 20, 1, 0.01)
+    feeds = [{"x": (rng.standard_normal((1, 40)) * loud).astype(np.float32)} for _ in range(128)]
+    model = Model.load(one(weight))
+    assert Share(bits=bits, scale="none")(model, Context(calibration=feeds)) == 1
+    (found,) = model.weights()
+    rows = np.concatenate([f["x"] for f in feeds])
+    moved, plain = (
+        float(np.square(rows @ (v - weight)).sum()) for v in (found.values(), share(weight, bits=bits, scale="none")[1])
+    )
+    assert moved < 0.2 * plain
+
+
 @pytest.mark.parametrize("bits", range(1, 9))
 @pytest.mark.parametrize("init", ["linear", "density", "random"])
 def test_bits_give_the_exact_number_of_values(bits: int, init: str) -> None:
