@@ -80,10 +80,10 @@ class Side:
         form = [size if i in self.axes else 1 for i, size in enumerate(self.shape)]
         with np.errstate(over="ignore", under="ignore"):
             new: Array = np.ldexp(old, exponents.reshape(form))
-        fine: Array = old == 0
-        fine |= (np.minimum(np.abs(old), np.abs(new)) >= SMALLEST) & (np.maximum(np.abs(old), np.abs(new)) <= LARGEST)
-        exact: Array = self._rows(fine).all(axis=1)
-        return new.reshape(values[self.key].shape), exact
+        sizes: Array = np.abs(np.stack([old, new]))
+        within = (sizes.min(axis=0) >= SMALLEST) & (sizes.max(axis=0) <= LARGEST)
+        fine: Array = np.logical_or(within, sizes.max(axis=0) == 0)
+        return new.reshape(values[self.key].shape), np.asarray(self._rows(fine).all(axis=1))
 
     def _rows(self, array: Array) -> Array:
         """[channels, all else]"""

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 ALONE, LEAST = 24, 0.03  # weights that are measured one by one, and the least share of the bytes that these have
 PROBE = 0.5  # octaves that a grid is coarser for it, which cost as much loss again
 TRUSTED = 2.0  # the most by which one measurement corrects a table against the others
-LEVELS, REFITS, NARROW = 8, 2, 1.03  # measurements of all weights with corrected tables, and ratio at which they end
-MOVES, FEWEST, WORK = 48, 8, 160_000_000  # measurements of single steps at most, at least, and times all weights
+LEVELS, REFITS, NARROW = 6, 2, 1.03  # measurements of all weights with corrected tables, and ratio at which they end
+MOVES, FEWEST, WORK = 48, 4, 48_000_000  # measurements of single steps at most, at least, and times all weights
 MOVE, SMALLEST = 1 / 4, 1 / 32  # octaves that a step is long at first, and in the end
 CHECKS = 4  # on samples held out
 STEPS = LEVELS + MOVES + CHECKS + 2
@@ -76,6 +76,7 @@ class Repair:
         """``trials``: on the samples that steer, and on all those, too, that weights were fitted to."""
         self._model, self._grids, self._tables = model, grids, list(tables)
         self._limit, self._trials, self._store, self._tell = limit, trials, store, tell
+        self._moves = max(FEWEST, min(MOVES, WORK // sum(t.size for t in tables)))
         self._known: dict[Standing, list[float]] = {}
 
     def run(self, point: Point, held: Trial | None) -> None:
@@ -114,7 +115,7 @@ class Repair:
 
         def measure() -> float:
             self._settle(standing)
-            return sum(trial.loss(self._model, scored=False).shift for trial in self._trials)
+            return self._trials[0].loss(self._model, scored=False).shift
 
         return self._store.recall("repair-shift", self._key(standing), measure, float, float)
 
@@ -156,7 +157,7 @@ class Repair:
         """Weights of many bytes one by one, and all others together."""
         order = sorted((t for t in self._tables if chosen[t.name]), key=lambda t: -t.cost(chosen[t.name])[0])
         least = LEAST * self._nbytes(chosen)
-        alone = [t for t in order[:ALONE] if t.cost(chosen[t.name])[0] >= least]
+        alone = [t for t in order[: min(ALONE, 3 * self._moves)] if t.cost(chosen[t.name])[0] >= least]
         return [*([t] for t in alone), *([order[len(alone) :]] if order[len(alone) :] else [])]
 
     def _level(self, tables: Sequence[Table], first: Standing) -> Standing | None:
@@ -174,7 +175,7 @@ class Repair:
             return bound
 
         start = predicted(tables, [first.chosen[t.name] for t in tables])[1]
-        largest(value, self._limit, start, LEVELS if first.fitted is None else REFITS, NARROW)
+        largest(value, self._limit, start, min(LEVELS, self._moves // 2) if first.fitted is None else REFITS, NARROW)
         return best
 
     # Single weights, one after the other
@@ -187,7 +188,7 @@ class Repair:
         """
         met: list[Standing] = []
         steps = [_Step(group, MOVE) for group in groups]
-        for _ in range(max(FEWEST, min(MOVES, WORK // sum(t.size for t in self._tables)))):
+        for _ in range(self._moves):
             step = min((s for s in steps if abs(s.octaves) >= SMALLEST), key=lambda s: s.order(standing), default=None)
             if step is None:
                 break
