@@ -1,175 +1,12 @@
 // Convolutions with sparse weights.
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <stdexcept>
 
-#include "bits.h"
-#include "panels.h"
+#include "convolution_layout.h"
 
 namespace osq {
 namespace {
-
-// Copies a short run of floats: calls of memcpy would take as long as what they do.
-OSQ_INLINE void CopyRun(const float* from, size_t n, float* to) {
-  constexpr size_t kStep = 16;
-  if (n < kStep) {
-    for (size_t i = 0; i < n; ++i) to[i] = from[i];
-    return;
-  }
-  for (size_t i = 0; i + kStep <= n; i += kStep) std::memcpy(to + i, from + i, kStep * sizeof(float));
-  std::memcpy(to + n - kStep, from + n - kStep, kStep * sizeof(float));
-}
-
-// Copies every other one of some floats: in a loop of its own, which compilers turn into shuffles.
-OSQ_INLINE void CopyEven(const float* from, size_t n, float* to) {
-  for (size_t i = 0; i < n; ++i) to[i] = from[2 * i];
-}
-
-// How the input of a convolution is laid out so that each weight meets one run of it: padded, and parted by
-// phase where the stride is over 1, so that neighbours in the output have neighbours in the input.
-class Layout {
- public:
-  explicit Layout(const Convolution& convolution) : c_(convolution) {
-    for (int d = 0; d < 2; ++d) {
-      size_t reach = 0;
-      for (size_t k = 0; k < c_.kernel[d]; ++k) {
-        const size_t at = k * c_.dilation[d];
-        reach = std::max(reach, at / c_.stride[d]);
-        if (std::find(phases_[d].begin(), phases_[d].end(), at % c_.stride[d]) == phases_[d].end()) {
-          phases_[d].push_back(at % c_.stride[d]);
-        }
-      }
-      size_[d] = c_.output[d] + reach;
-    }
-    for (int d = 0; d < 2; ++d) {
-      as_it_is_ =
-          as_it_is_ && c_.kernel[d] == 1 && c_.stride[d] == 1 && c_.pad[d] == 0 && size_[d] == c_.input[d];
-    }
-  }
-
-  bool as_it_is() const { return as_it_is_; }  // the input needs no copy
-  size_t width() const { return size_[1]; }
-  size_t plane() const { return size_[0] * size_[1]; }
-  size_t per_channel() const { return phases_[0].size() * phases_[1].size() * plane(); }
-
-  // Where the run of each column of the matrix begins, from its group's first channel.
-  std::vector<uint32_t> Table() const {
-    std::vector<size_t> taps;
-    for (size_t ky = 0; ky < c_.kernel[0]; ++ky) {
-      for (size_t kx = 0; kx < c_.kernel[1]; ++kx) {
-        const size_t y = ky * c_.dilation[0], x = kx * c_.dilation[1];
-        const size_t phase = Phase(0, y) * phases_[1].size() + Phase(1, x);
-        taps.push_back(phase * plane() + y / c_.stride[0] * width() + x / c_.stride[1]);
-      }
-    }
-    std::vector<uint32_t> table;
-    table.reserve(c_.channels / c_.groups * taps.size());
-    for (size_t channel = 0; channel < c_.channels / c_.groups; ++channel) {
-      for (const size_t tap : taps) table.push_back(static_cast<uint32_t>(channel * per_channel() + tap));
-    }
-    return table;
-  }
-
-  // Lays out one channel.
-  void Fill(const float* x, float* out) const {
-    for (const size_t py : phases_[0]) {
-      for (const size_t px : phases_[1]) {
-        const Span span = SpanOf(px);
-        for (size_t q = 0; q < size_[0]; ++q, out += width()) {
-          const size_t y = q * c_.stride[0] + py - c_.pad[0];  // wraps around above the input
-          const bool is_inside = y < c_.input[0];
-          FillRow(is_inside ? x + y * c_.input[1] : x, is_inside ? span : Span{}, out);
-        }
-      }
-    }
-  }
-
- private:
-  // Inputs of a row of a phase: zeros come before the first and after the last.
-  struct Span {
-    size_t first, count, from;  // in the row, how many, and of the input
-  };
-
-  Span SpanOf(size_t px) const {
-    const size_t stride = c_.stride[1], pad = c_.pad[1], size = c_.input[1];
-    const size_t first = px >= pad ? 0 : (pad - px + stride - 1) / stride, from = first * stride + px - pad;
-    if (first >= width() || from >= size) return {};
-    return {first, std::min(width() - first, (size - from + stride - 1) / stride), from};
-  }
-
-  size_t Phase(int d, size_t at) const {
-    const auto found = std::find(phases_[d].begin(), phases_[d].end(), at % c_.stride[d]);
-    return static_cast<size_t>(found - phases_[d].begin());
-  }
-
-  void FillRow(const float* x, const Span& span, float* out) const {
-    const size_t stride = c_.stride[1], end = span.first + span.count;
-    std::fill(out, out + span.first, 0.0f);
-    if (stride == 1) {
-      CopyRun(x + span.from, span.count, out + span.first);
-    } else if (stride == 2) {
-      CopyEven(x + span.from, span.count, out + span.first);
-    } else {
-      for (size_t i = 0; i < span.count; ++i) out[span.first + i] = x[span.from + i * stride];
-    }
-    std::fill(out + end, out + width(), 0.0f);
-  }
-
-  const Convolution& c_;
-  std::vector<size_t> phases_[2];
-  size_t size_[2];
-  bool as_it_is_ = true;
-};
-
-// The positions that are computed: those of the output, row by row. Where the laid out rows are a little
-// longer, those between are computed, too, and dropped: so what a column meets is one run.
-class Grid {
- public:
-  Grid(const Convolution& c, size_t laid_width, size_t lanes)
-      : width_(c.output[1]), laid_width_(laid_width), positions_(c.output[0] * width_) {
-    constexpr size_t kMostMore = 5;  // one more of so many vectors is worth it
-    const size_t all = (c.output[0] - 1) * laid_width + width_;
-    is_wide_ =
-        laid_width != width_ && Ceil(all, lanes) <= Ceil(positions_, lanes) * (kMostMore + 1) / kMostMore;
-    if (is_wide_) positions_ = all;
-  }
-
-  size_t positions() const { return positions_; }
-  bool is_output() const { return !is_wide_; }  // nothing is dropped
-
-  // Where `n` positions from `first` on meet the laid out input.
-  std::vector<PanelPiece> Pieces(size_t first, size_t n, size_t lanes) const {
-    if (is_wide_ || laid_width_ == width_) return {{first, 0, Ceil(n, lanes)}};
-    std::vector<PanelPiece> pieces;
-    for (size_t i = 0, run; i < n; i += run) {
-      const size_t y = (first + i) / width_, x = (first + i) % width_;
-      run = std::min(n - i, width_ - x);
-      pieces.push_back({y * laid_width_ + x, i, Ceil(run, lanes)});
-    }
-    return pieces;
-  }
-
-  struct Run {
-    size_t from, to, n;  // position from the first one on, and in the output
-  };
-
-  // Outputs among `n` positions from `first` on.
-  std::vector<Run> Runs(size_t first, size_t n) const {
-    if (!is_wide_) return {{0, first, n}};
-    std::vector<Run> runs;
-    for (size_t i = 0; i < n;) {
-      const size_t y = (first + i) / laid_width_, x = (first + i) % laid_width_;
-      if (x < width_) runs.push_back({i, y * width_ + x, std::min(n - i, width_ - x)});
-      i += laid_width_ - x;
-    }
-    return runs;
-  }
-
- private:
-  size_t width_, laid_width_, positions_;
-  bool is_wide_;
-};
 
 // An image laid out, and the matrix that meets it.
 class Convolver {
@@ -341,7 +178,9 @@ void SparseConvolve(const SparseRows& matrix, const Convolution& c, const float*
     parallel(Ceil(c.channels, kFillTogether), [&](size_t task) {
       const size_t end = std::min(c.channels, (task + 1) * kFillTogether);
       for (size_t channel = task * kFillTogether; channel < end; ++channel) {
-        layout.Fill(source + channel * taken, copy.get() + channel * layout.per_channel());
+        float* const laid_out = copy.get() + channel * layout.per_channel();
+        if (b == 0) std::fill_n(laid_out, layout.per_channel(), 0.0f);
+        layout.Fill(source + channel * taken, laid_out);
       }
     });
     convolver.Run(copy.get(), laid + kSlack, added, out, parallel);
