@@ -83,8 +83,7 @@ struct Provider : OrtEp {
     for (const GraphNode& node : graph.nodes()) {
       if (!IsDecode(node)) continue;
       const auto match = FindMatch(graph, node);
-      const Decision decision =
-          match ? choice.Decide(graph, *match) : Decision{Kernel::kStock, "no kernel for where it goes"};
+      const Decision decision = DecisionOn(graph, node, match);
       if (decision.kernel == Kernel::kStock) {
         account.Leave(graph, node, decision.reason);
         continue;
@@ -95,6 +94,13 @@ struct Provider : OrtEp {
       for (const GraphNode* each : match->nodes) handles.push_back(each->handle);
       Check(AddNodesToFuse(GetEpApi(api), info, handles.data(), handles.size(), &options));
     }
+  }
+
+  // onnxruntime asks again when it has rewritten the graph: what was taken then stays taken.
+  Decision DecisionOn(const Graph& graph, const GraphNode& decode, const std::optional<Match>& match) const {
+    if (!match) return {Kernel::kStock, "no kernel for where it goes"};
+    const auto known = taken.find(decode.outputs[0].name);
+    return known != taken.end() ? known->second : choice.Decide(graph, *match);
   }
 
   void CompileAll(const OrtGraph** graphs, const OrtNode** nodes, size_t count, OrtNodeComputeInfo** infos) {

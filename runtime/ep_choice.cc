@@ -16,7 +16,11 @@ constexpr int64_t kPositionsWorthIt = 16;  // of an output of a convolution: few
 constexpr size_t kWorthIt = 4096;          // weights below which a layer takes no time either way
 constexpr size_t kCached = 320 << 10;      // weights that a cache may hold: dense does not wait for memory
 constexpr size_t kRowsWorthIt = 1 << 16;   // elements of an embedding whose memory counts
-constexpr double kPerColumn = 3;  // products that the input of one column costs to lay out, in a convolution
+// What the input of one column costs to lay out, as a share of zeros times outputs: in products with more
+// rows than a vector, and in convolutions.
+constexpr double kPerColumn = 8;
+constexpr double kPerReorder =
+    8;  // the same, of what onnxruntime does between its layout of convolutions and ours
 
 // Options of a session: "" where one is not set.
 std::string Option(const OrtApi* api, const OrtSessionOptions* options, const char* name) {
@@ -34,8 +38,8 @@ std::string Option(const OrtApi* api, const OrtSessionOptions* options, const ch
 // sparse kernels are faster, and the widest indices whose products are.
 std::map<std::string, double> Guesses() {
   if (std::strcmp(osq_isa(), "avx512") == 0) {
-    return {{"vector", 0.7},   {"cached", 0.7},    {"shared_cached", 6}, {"few", 0.7},
-            {"many", 0.75},    {"pointwise", 0.8}, {"spatial", 0.85},    {"shared_vector", 6},
+    return {{"vector", 0.7},   {"cached", 0.7},     {"shared_cached", 6}, {"few", 0.7},
+            {"many", 0.75},    {"pointwise", 0.72}, {"spatial", 0.78},    {"shared_vector", 6},
             {"shared_few", 0}, {"skipping", 0.85}};
   }
   const double shared = std::strcmp(osq_isa(), "avx2") == 0 ? 4 : 0;
@@ -94,6 +98,29 @@ bool IsCut(const Graph& graph, const GraphValue& value) {
   };
   while (node != nullptr && moves()) node = graph.Producer(node->inputs[0].name);
   return node != nullptr && node->op_type == "ThresholdedRelu";
+}
+
+// Whether a node is a convolution that stays with onnxruntime, whatever its weight.
+bool StaysDense(const Graph& graph, const GraphNode* node) {
+  return node != nullptr && node->op_type == "Conv" && graph.Int(*node, "group", 1) != 1;
+}
+
+bool IsActivation(const GraphNode& node) {
+  constexpr const char* kNames[] = {"Clip", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "ThresholdedRelu"};
+  return std::any_of(std::begin(kNames), std::end(kNames),
+                     [&](const char* name) { return node.op_type == name; });
+}
+
+bool ComesFromDense(const Graph& graph, const GraphValue& value) {
+  const GraphNode* node = graph.Producer(value.name);
+  if (node != nullptr && IsActivation(*node)) node = graph.Producer(node->inputs[0].name);
+  return StaysDense(graph, node);
+}
+
+bool GoesToDense(const Graph& graph, const GraphValue& value) {
+  const GraphNode* node = graph.OnlyConsumer(value);
+  if (node != nullptr && IsActivation(*node)) node = graph.OnlyConsumer(node->outputs[0]);
+  return StaysDense(graph, node);
 }
 
 // Rows of the input of a product; -1 where its shape leaves them open.
@@ -174,6 +201,8 @@ Decision Choice::Decide(const Graph& graph, const Match& match) const {
   if (match.kind == Match::kConvolution) {
     consumer.groups = graph.Int(*match.consumer, "group", 1);
     consumer.rows = PositionsOf(graph.KnownShape(match.consumer->outputs[0]));
+    consumer.comes_from_dense = ComesFromDense(graph, match.input);
+    consumer.goes_to_dense = GoesToDense(graph, match.output);
   }
   return Decide(weight, consumer);
 }
@@ -211,7 +240,10 @@ Decision Choice::DecideLinear(const Weight& weight, const Consumer& consumer) co
   const double zeros = ZerosOf(weight);
   if (zeros < 0) return {Kernel::kStock, "it does not decode"};
   const bool is_cached = weight.total() < kCached;
-  if (zeros >= ZerosFor(batch, is_cached)) return Sparse(consumer, Percent(zeros));
+  const auto outputs = static_cast<double>(std::min(weight.shape()[0], weight.shape()[1]));  // or fewer
+  const double layout = batch == kVector ? 0 : kPerColumn / outputs;
+  const double least = ZerosFor(batch, is_cached);
+  if (least <= 1 && zeros - layout >= least - kPerColumn / 1024) return Sparse(consumer, Percent(zeros));
   if (IsNm(weight, rows) && zeros >= 0.5) return {Kernel::kSparse, Percent(zeros) + " in a pattern"};
   if (IsShared(weight) && rows >= 0 && batch != kMany) {
     const int bits = BitsOf(weight);
@@ -235,8 +267,12 @@ Decision Choice::DecideConvolution(const Weight& weight, const Consumer& consume
   const std::vector<int64_t>& shape = weight.shape();
   const bool is_pointwise = std::all_of(shape.begin() + 2, shape.end(), [](int64_t d) { return d == 1; });
   const double least = profile_.at(is_pointwise ? "pointwise" : "spatial");
-  // What a column costs beside its products counts little where there are many output channels.
-  if (zeros - kPerColumn / static_cast<double>(shape[0]) < least - kPerColumn / 256) {
+  // What a column costs beside its products counts little where there are many output channels; and what the
+  // outputs cost, where there are many columns.
+  const auto outputs = static_cast<double>(shape[0]), columns = static_cast<double>(weight.total()) / outputs;
+  const double layout = (kPerColumn + (consumer.comes_from_dense ? kPerReorder : 0)) / outputs +
+                        (consumer.goes_to_dense ? kPerReorder : 0) / columns;
+  if (least > 1 || zeros - layout < least - kPerColumn / 256) {
     return {Kernel::kStock, Percent(zeros) + ": dense is faster"};
   }
   return {Kernel::kSparse, Percent(zeros)};

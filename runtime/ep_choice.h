@@ -12,8 +12,9 @@ namespace osq {
 // What a weight feeds, as far as the choice depends on it.
 struct Consumer {
   Match::Kind kind;
-  int64_t rows = -1;    // of the input of a product, positions of an output of Conv; -1: not known
-  int64_t groups = 1;   // of a convolution
+  int64_t rows = -1;   // of the input of a product, positions of an output of Conv; -1: not known
+  int64_t groups = 1;  // of a convolution
+  bool comes_from_dense = false, goes_to_dense = false;  // a convolution next to those of onnxruntime
   bool is_cut = false;  // a product's input comes from ThresholdedRelu: most of it is zero
 };
 

@@ -67,10 +67,32 @@ def test_sequences_of_unknown_length_stay(length: str, nodes: int, tmp_path: Pat
 
 
 def test_an_unknown_batch_counts_as_the_worst(tmp_path: Path) -> None:
-    model = packed(build("(float[n,150] x) => (float[n,100] y) { y = MatMul(x, w) }", w=sparse(150, 100, zeros=0.65)))
-    for most, nodes in ((0.6, 1), (0.7, 0)):
+    model = packed(build("(float[n,150] x) => (float[n,100] y) { y = MatMul(x, w) }", w=sparse(150, 100, zeros=0.75)))
+    for most, nodes in ((0.6, 1), (0.8, 0)):
         profile.write_profile(NUMBERS | {"many": most})
         assert native(model, batches(150, 1), tmp_path, "auto", None)[1] == nodes
+
+
+def test_few_outputs_are_not_worth_laying_out_inputs(tmp_path: Path) -> None:
+    for outputs, nodes in ((30, 0), (300, 1)):
+        weight = sparse(300, outputs, zeros=0.97)
+        model = packed(build(f"(float[100,300] x) => (float[100,{outputs}] y) {{ y = MatMul(x, w) }}", w=weight))
+        assert native(model, batches(300, 100), tmp_path, "auto", None)[1] == nodes
+
+
+@pytest.mark.parametrize(
+    ("text", "nodes"),
+    [
+        ("y = Conv(x, w)", 1),
+        ("d = Conv <group=64, pads=[1,1,1,1]> (x, k)  r = Relu(d)  y = Conv(r, w)", 0),
+        ("c = Conv(x, w)  r = Relu(c)  y = Conv <group=64, pads=[1,1,1,1]> (r, k)", 0),
+    ],
+)
+def test_convolutions_between_depthwise_ones_need_more_zeros(text: str, nodes: int, tmp_path: Path) -> None:
+    profile.write_profile(NUMBERS | {"pointwise": 0.7})
+    tensors = {"w": sparse(64, 64, 1, 1, zeros=0.85)} | ({"k": sparse(64, 1, 3, 3, zeros=0)} if "k" in text else {})
+    model = packed(build(f"(float[1,64,8,8] x) => (float[1,64,8,8] y) {{ {text} }}", **tensors))
+    assert native(model, [{"x": sparse(1, 64, 8, 8)}], tmp_path, "auto", None)[1] == nodes
 
 
 @pytest.mark.parametrize("text", ["vector", "vector=", "vector=0.5x", "other=1", "vector=0.5,,few=1"])
