@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnxsqueeze.calibration.outputs import MOST_CLASSES, is_distribution
+from onnxsqueeze.calibration.outputs import MOST_CLASSES, decided, is_distribution
 
 Array = npt.NDArray[Any]
 
@@ -216,7 +216,8 @@ class Reference:
         """``runs``: for each sample its outputs, in the order of ``outputs``; ``axes``: class axes that are known."""
         self._kept: dict[str, _Decisions | _Values] = {}
         self._places = list(outputs)
-        for run in runs:
+        for number, run in enumerate(runs):
+            axes = axes if number else decided(outputs, axes, run)
             for name, values in zip(outputs, run, strict=True):
                 if np.issubdtype(values.dtype, np.floating) and values.size:
                     if name not in self._kept:

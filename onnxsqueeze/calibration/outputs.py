@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from onnx import NodeProto
+from scipy.special import softmax
 
 from onnxsqueeze.model import Model, roles
 from onnxsqueeze.model.graphs import Edges, Scope, edges
@@ -17,20 +18,49 @@ Array = npt.NDArray[Any]
 
 THROUGH = ("Identity", "Cast", "Dropout", "Squeeze", "Unsqueeze", "Reshape")
 LOGITS = ("Gemm", "MatMul", "FusedGemm", "FusedMatMul")
+STATED = ("Softmax", "LogSoftmax", "Sigmoid")  # what says of an output that it is a distribution
 MOST_CLASSES = 1 << 20
 
 
 def class_axes(model: Model) -> dict[str, int]:
-    """The class axis of each output that a Softmax makes, or a product with constant weights (logits)."""
+    """The class axis of each output that a Softmax makes, or a product with constant weights (logits).
+
+    Where another output says outright that it is a distribution (Softmax, LogSoftmax, Sigmoid), a product without one
+    of its own is no decision: such heads give boxes, offsets and landmarks.
+    """
     wiring = edges(model.proto)
     main = wiring.scopes[0]
+    makers = {value.name: _maker(wiring, main, value.name) for value in model.proto.graph.output}
+    stated = [node for node in makers.values() if node is not None and node.op_type in STATED]
+    behind = [_maker(wiring, main, node.input[0]) for node in stated]
     found = {}
-    for value in model.proto.graph.output:
-        node = _maker(wiring, main, value.name)
+    for name, node in makers.items():
         axis = None if node is None else _axis(wiring, main, node, opset(model.proto))
-        if axis is not None:
-            found[value.name] = axis
+        if axis is not None and (not stated or any(node is other for other in (*stated, *behind))):
+            found[name] = axis
     return found
+
+
+def decided(names: Sequence[str], axes: Mapping[str, int], run: Sequence[Array]) -> dict[str, int]:
+    """The class axes that stay where other outputs turn out to be distributions, as in ``class_axes``.
+
+    ``run``: values of each output. Logits stay that an output is the softmax of.
+    """
+    values = {name: v for name, v in zip(names, run, strict=True) if np.issubdtype(v.dtype, np.floating)}
+    others = [v for name, v in values.items() if name not in axes and is_distribution([v])]
+    known = {name: axis for name, axis in axes.items() if name in values}
+    return {name: axis for name, axis in known.items() if not others or _is_own(values[name], axis, others)}
+
+
+def _is_own(values: Array, axis: int, distributions: Sequence[Array]) -> bool:
+    """Whether values are probabilities, or their logarithms, or logits behind one of some distributions."""
+    if not -values.ndim <= axis < values.ndim:
+        return False
+    scores = np.moveaxis(values, axis, -1).astype(np.float64)
+    if is_distribution([scores]) or is_distribution([np.exp(np.minimum(scores, 1))]):
+        return True
+    shares = softmax(np.moveaxis(scores, -1, axis), axis=axis)
+    return any(d.shape == shares.shape and np.allclose(d, shares, atol=1e-3) for d in distributions)
 
 
 def _maker(wiring: Edges, scope: Scope, name: str) -> NodeProto | None:

@@ -55,6 +55,7 @@ class Trial:
                 "original": digest_of_files(_files(self._path)),
                 "samples": digest_of_feeds(self._feeds),
                 "score": [score, self.source],
+                "decisions": self._axes,
             }
         self._runs: list[list[Array]] | None = None  # of the original, once they are needed
         self.original_score = self._kept_score() if self._score else None

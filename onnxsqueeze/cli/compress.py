@@ -22,6 +22,12 @@ examples:
   onnxsqueeze in.onnx out.onnx --calibration samples/ --target-latency 5ms --device mobile-soc
   onnxsqueeze in.onnx out.onnx --calibration samples/ --max-loss 1% --work-dir work     goes on after a break
 
+what --max-loss bounds, for the worst output:
+  scores over classes   the share of decisions (argmax) that change: of outputs of Softmax, and of products with constant
+                        weights, unless another output is a distribution (Softmax, Sigmoid) of something else
+  all other outputs     the share of the variance that is unexplained
+  with --score          the share of the original's score that is lost
+
 other commands (each has --help):
 """
 CODES = "\nexit codes: 0 done, 1 refused or failed, 2 wrong usage or pipeline text, 130 interrupted\n"

@@ -240,7 +240,7 @@ class _Work:
             samples = [digest_of_feeds(feeds) for feeds in (data.measured, data.fitted)]
             scored = [score, self._trial.source if self._trial else ""]
             self._key = {"model": digest_of_files(files), "samples": samples, "score": scored}
-            self._key |= {"tried": [SPARSITIES, BITS]}
+            self._key |= {"tried": [SPARSITIES, BITS], "decisions": self._axes}
 
     @property
     def measures(self) -> tuple[tuple[str, str], ...]:
