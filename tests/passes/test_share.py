@@ -235,6 +235,7 @@ def test_depthwise_convolutions_follow_their_inputs_too() -> None:
         errors[feedback] = float(np.square(np.einsum("nchwij,cij->nchw", windows, change)).mean())
     assert errors[None] < 0.5 * errors[False]
 
+
 @pytest.mark.parametrize("shape", [(8192, 1), (1, 8192, 1)])
 def test_a_row_of_factors_is_left_alone(shape: tuple[int, ...]) -> None:
     """Such as the scales of a table of integers: little to save, and all that they scale would suffer."""
