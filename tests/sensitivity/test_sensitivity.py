@@ -63,7 +63,7 @@ def plain(found: Sensitivity) -> Any:
 def test_losses_are_those_of_the_whole_model(classifier: Path) -> None:
     found = sensitivity(classifier, calibration=classifier.with_name("s.npz"), samples=5)
     assert (found.measured, found.fitted, found.real) == (5, 30, True)
-    assert found.measures == (("h", "decisions"), ("y", "decisions"))
+    assert found.measures == (("h", "variance"), ("y", "decisions"))
     assert {layer.weight for layer in found.layers} == {"a", "b"}
     whole = Model.load(classifier)
     rows = np.load(classifier.with_name("s.npz"))["x"]
