@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from onnxsqueeze.encode.names import Spec, spec_of, split_kind
 from onnxsqueeze.encode.streams import PLANES
@@ -36,6 +36,7 @@ class _Body:
         self.attributes: list[str] = []
         self._constants: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
         self._column = ""
+        self.byte_tables: _ByteTables | None = None
         self.guards = guards  # rows after the 256 of every byte table
         self._names = 0
 
@@ -61,7 +62,11 @@ class _Body:
         array = np.array(value, dtype)
         key = (str(array.dtype), array.tobytes(), array.shape)
         if key not in self._constants:
-            self._constants[key] = self.op("Constant", value=numpy_helper.from_array(array))
+            data_type = helper.np_dtype_to_tensor_dtype(array.dtype)
+            tensor = onnx.TensorProto(data_type=data_type, dims=array.shape)
+            field = tensor.int64_data if array.dtype == np.int64 else tensor.int32_data  # small numbers take one byte
+            field.extend(array.reshape(-1).tolist())
+            self._constants[key] = self.op("Constant", value=tensor)
         return self._constants[key]
 
     def attribute(self, name: str) -> str:
@@ -86,7 +91,7 @@ class _Body:
         self._refer(self.nodes[-1], own, name, onnx.AttributeProto.INTS)
 
     def split(self, value: str, sizes: str, count: int) -> list[str]:
-        return [value] if count == 1 else self.ops("Split", value, self.attribute(sizes), outputs=count, axis=0)
+        return [value] if count == 1 else self.ops("Split", value, self.attribute(sizes), outputs=count)
 
     def flat(self, value: str) -> str:
         return self.op("Reshape", value, self.constant([-1], np.int64))
@@ -162,6 +167,8 @@ class _ByteTables:
 
 
 def _byte_tables(body: _Body) -> _ByteTables:
+    if body.byte_tables is not None:
+        return body.byte_tables
     bit = body.fields(1)
     is_one = body.op("Cast", bit, to=TensorProto.BOOL)
     ones_before = body.op("CumSum", bit, body.constant(1, np.int64), exclusive=1)
@@ -170,7 +177,8 @@ def _byte_tables(body: _Body) -> _ByteTables:
     ones = body.op("ReduceSum", bit, body.constant([1], np.int64))
     steps = body.op("Concat", body.op("Sub", body.constant(8, np.int32), ones), ones, axis=1)
     bytes_only = body.op("Slice", steps, body.constant([0], np.int64), body.constant([256], np.int64))
-    return _ByteTables(is_one, within, bytes_only)
+    body.byte_tables = _ByteTables(is_one, within, bytes_only)
+    return body.byte_tables
 
 
 def _level_columns(body: _Body, prefix: str, depth: int) -> tuple[str, str, str]:
@@ -198,10 +206,11 @@ def _sources(body: _Body, prefix: str, segments: list[str], depth: int) -> list[
     resets = body.op("Sub", body.op("Concat", none, zeros, axis=1), before)
     steps = body.op("Concat", tables.steps, body.op("Cast", resets, to=TensorProto.INT32), axis=0)
 
-    pieces: list[str] = []
-    for guard, level in enumerate(reversed(range(depth))):
-        pieces += [body.constant([256 + guard], np.int32), segments[level]]
-    codes = body.op("Concat", *pieces, axis=0)
+    guards = body.ops(
+        "Split", body.constant(range(256, 256 + depth), np.int32), body.constant([1] * depth, np.int64), outputs=depth
+    )
+    pieces = zip(guards, reversed(segments[:depth]), strict=True)
+    codes = body.op("Concat", *(name for pair in pieces for name in pair), axis=0)
     ranks = body.op("CumSum", body.op("Gather", steps, codes), body.constant(0, np.int64), exclusive=1)
     rank0, rank1 = body.ops("Split", ranks, body.constant([1, 1], np.int64), outputs=2, axis=1)
     base = body.op("Where", body.op("Gather", tables.is_one, codes), rank1, rank0)
@@ -209,7 +218,7 @@ def _sources(body: _Body, prefix: str, segments: list[str], depth: int) -> list[
 
     with_guard = body.op("Add", bits, body.constant([[8]] * (depth - 1) + [[0]], np.int64))
     lengths = body.op("Concat", body.constant([8], np.int64), body.flat(with_guard), axis=0)
-    return body.ops("Split", index, lengths, outputs=depth + 1, axis=0)[:0:-1]
+    return body.ops("Split", index, lengths, outputs=depth + 1)[:0:-1]
 
 
 def _huffman(body: _Body, prefix: str, count: str, depth: int, low: int) -> str:
