@@ -19,6 +19,7 @@ from onnxsqueeze.model import Model
 from onnxsqueeze.passes import rate_distortion
 from onnxsqueeze.passes.biases import Biases
 from onnxsqueeze.passes.quantizer import Inputs, Quantizer
+from onnxsqueeze.passes.rows import RowQuantizer, only_picked, row_weights
 from onnxsqueeze.pipeline import Silent
 from onnxsqueeze.pipeline.store import digest_of_feeds, digest_of_files
 
@@ -65,6 +66,7 @@ class Grids:
         self._in_order = False
         self.fitted: Choices | None = None  # what weights were last fitted in order to
         self._readings = readings(model, set(self._originals)) if feeds else {}
+        self._picked = only_picked(model, self._readings)
         self._biases = Biases(model, self._readings, set(self._originals))
         self.key: dict[str, Any] = {}  # what results depend on that are kept for later runs
         if feeds or context.store:
@@ -225,7 +227,7 @@ class Grids:
         """Puts second moments, and what is made of them, on disk: together they may be larger than the model."""
         store = self._context.store
         for name in store.recall("reached", self.key, self._collect, list, _names):
-            if not self._file(name, "means").exists():
+            if not self._file(name, self._what(name)[-1]).exists():
                 key = self.key | {"weight": name}
                 for what, values in store.recall_arrays("inputs", key, partial(self._collected, name)).items():
                     np.save(self._file(name, what), values)
@@ -234,8 +236,7 @@ class Grids:
         """Measures all that samples reach; the names of these weights."""
         names = []
         for layer in self._layers():
-            inputs = Inputs.of(layer.reading, layer.moments, layer.name in self._biases)
-            made = {what: getattr(inputs, what) for what in INPUTS} | {"means": layer.moments.means}
+            made = self._known(layer)
             self._context.store.recall_arrays("inputs", self.key | {"weight": layer.name}, partial(dict, made))
             for what, values in made.items():
                 np.save(self._file(layer.name, what), values)
@@ -245,12 +246,23 @@ class Grids:
     def _collected(self, name: str) -> dict[str, Array]:
         """What was kept of one weight and is there no more, or is damaged: measured again, with all others."""
         self._collect()
-        return {what: np.load(self._file(name, what)) for what in (*INPUTS, "means")}
+        return {what: np.load(self._file(name, what)) for what in self._what(name)}
+
+    def _what(self, name: str) -> tuple[str, ...]:
+        return ("weights",) if self._readings[name][0].kind == "rows" else (*INPUTS, "means")
+
+    def _known(self, layer: Layer) -> dict[str, Array]:
+        """What is kept of a layer."""
+        moments = layer.moments
+        if layer.reading.kind == "rows":
+            return {"weights": row_weights(moments.frequencies, moments.rows)}
+        inputs = Inputs.of(layer.reading, moments, layer.name in self._biases)
+        return {what: getattr(inputs, what) for what in INPUTS} | {"means": moments.means}
 
     def _layers(self) -> Iterator[Layer]:
         context = self._context
         for stage in layers(self._model, self._feeds, set(self._originals), context.jobs, context.progress):
-            yield from (layer for layer in stage if layer.moments.matrices.size)
+            yield from (layer for layer in stage if layer.moments.matrices.size or layer.name in self._picked)
 
     def _file(self, name: str, what: str) -> Path:
         return self._folder / f"{list(self._originals).index(name)}.{what}.npy"
@@ -266,6 +278,8 @@ class Grids:
         return Inputs(self._readings[name][0], *loaded)
 
     def _quantizer(self, weight: Weight) -> Quantizer:
+        if (path := self._file(weight.name, "weights")).exists():
+            return RowQuantizer(self._originals[weight.name], weight.channel_axis, np.load(path))
         return Quantizer(self._originals[weight.name], weight.channel_axis, self._inputs(weight.name))
 
 

@@ -20,8 +20,11 @@ from onnxsqueeze.model import Model
 from onnxsqueeze.passes import rate_distortion
 from onnxsqueeze.passes.grids import Grids
 from onnxsqueeze.passes.quantizer import Inputs, Quantizer
-from onnxsqueeze.passes.rate_distortion import Choice
+from onnxsqueeze.passes.rate_distortion import Choice, predicted
+from onnxsqueeze.passes.repair import Repair
+from onnxsqueeze.passes.search import Search
 from onnxsqueeze.pipeline import Context
+from onnxsqueeze.pipeline.store import Store
 
 Array = np.ndarray[Any, Any]
 
@@ -196,3 +199,38 @@ def test_samples_that_alternate_are_mixed() -> None:
         places = drawn(64, every)
         assert len(set(places)) == 64 // every
         assert {p % 2 for p in places} == {0, 1}
+
+
+def test_weights_on_other_grids_come_back_bit_for_bit(tmp_path: Any) -> None:
+    model = Model.load(deep())
+    ours = grids(model, feeds(16), tmp_path)
+    choices = {f"w{i}": Choice(0.7, False) for i in range(4)}
+    ours.refit(choices)
+    fitted = model.proto.SerializeToString()
+    assert ours.fitted == choices
+    others: dict[str, Choice | None] = {**choices, "w1": Choice(0.2, False), "w3": None}
+    ours.adjust(others)
+    changed = model.proto.SerializeToString()
+    assert changed != fitted
+    ours.adjust(choices)
+    assert model.proto.SerializeToString() == fitted, "as they were fitted"
+    ours.apply(choices)
+    ours.adjust(others)
+    assert model.proto.SerializeToString() == changed, "wherever they come from"
+
+
+def test_repair_keeps_what_holds_and_takes_fewer_bytes(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxsqueeze.passes.repair.MOVES", 12)
+    model, samples = Model.load(deep()), feeds(24)
+    fitted, steering, held = samples[:12], samples[12:18], samples[18:]
+    trials = [Trial(model, part, 2) for part in (steering, fitted + steering)]
+    unseen, limit = Trial(model, held, 2), 0.05
+    ours = grids(model, fitted, tmp_path)
+    tables = [t.with_gains([1 / t.energy] * len(t.curves)) for t in ours.tables()]
+    search = Search(model, ours, tables, limit, trials[0], Store(), lambda text: None)
+    assert search.run(unseen, True) and search.best
+    before = predicted(tables, [ours.now[t.name] for t in tables])[0]
+    Repair(model, ours, tables, limit, trials, Store(), lambda text: None).run(search.best, unseen)
+    assert predicted(tables, [ours.now[t.name] for t in tables])[0] < before
+    assert trials[0].loss(model).bound <= limit
+    assert unseen.loss(model).value <= limit
