@@ -31,6 +31,7 @@ Array = npt.NDArray[Any]
 MOST_LEVELS = 255
 BIT = np.log(2) / 6  # of squared steps: what a bit is worth where a finer grid takes it, at 6 dB a bit
 WORTH, DOUBT = 0.7, 1.5  # share of it that serves inputs never seen best, and how it falls where few were seen
+ROUNDING = 1e-6  # of float32 sums, over the sums
 SWEEPS = 2  # over all inputs, after errors were carried
 
 
@@ -47,7 +48,7 @@ class Inputs:
     def of(reading: Reading, moments: Moments, centred: bool = False) -> Inputs:
         """From second moments as they were measured; ``centred``: of differences from the mean, the rest goes into a
         bias."""
-        matrices = moments.matrices - _squared(moments.means, moments.means, moments) if centred else moments.matrices
+        matrices = _centred(moments) if centred else moments.matrices
         damped = np.array(matrices)
         uppers, shares = np.empty_like(damped), np.empty(damped.shape[:2], np.float32)
         for place in np.ndindex(damped.shape[:2]):
@@ -94,6 +95,16 @@ class Inputs:
             upper, kept = self.uppers[own], np.float32(1 - self.shares[own])
             matrix[place] += kept * (products[place] @ upper.T @ upper)
         return self.reading.restore(matrix).astype(values.dtype)
+
+
+def _centred(moments: Moments) -> Array:
+    """Second moments of differences from the mean; zero for inputs of which rounding leaves nothing else."""
+    matrices: Array = moments.matrices - _squared(moments.means, moments.means, moments)
+    before, after = (np.einsum("...ii->...i", m) for m in (moments.matrices, matrices))
+    constant = after <= ROUNDING * before
+    matrices[constant] = 0
+    matrices.swapaxes(-1, -2)[constant] = 0
+    return matrices
 
 
 def _squared(left: Array, right: Array, moments: Moments) -> Array:

@@ -43,7 +43,7 @@ def factor(matrix: Array, damping: float = DAMPING) -> Factors:
 
     damped = matrix[::-1, ::-1].astype(np.float32, order="F")
     diagonal = np.einsum("ii->i", damped)
-    mean = float(diagonal.mean()) or 1.0
+    mean = float(np.abs(diagonal).mean()) or 1.0  # rounding leaves some below zero where inputs hardly differ
     added = np.float32(damping * mean)
     diagonal += added
     step = np.float32((damping or DAMPING) * mean)

@@ -114,6 +114,14 @@ def test_a_loss_is_held_on_samples_held_out(limit: float) -> None:
     assert result.passes == f"fold,allocate{{loss={limit}}},huffman"
 
 
+@pytest.mark.parametrize("value", [0.0, 0.3])
+def test_samples_that_are_all_the_same_end(value: float) -> None:
+    """Differences from the mean are nothing but rounding then."""
+    samples = [{"x": np.full((1, 96), value, np.float32)} for _ in range(16)]
+    result = onnxsqueeze.compress(classifier(), calibration=samples, budget=Budget(max_loss=0.02))
+    assert result.verification is not None and result.ratio >= 1
+
+
 def test_the_same_bytes_on_any_number_of_workers(tmp_path: Any) -> None:
     for jobs in (1, 3):
         onnxsqueeze.compress(

@@ -102,6 +102,11 @@ def test_inputs_that_are_few_or_none_are_no_trouble(rank: int) -> None:
     np.testing.assert_allclose(output_error(made - weights, factors), expected, atol=1e-3)
 
 
+def test_what_rounding_leaves_below_zero_is_damped() -> None:
+    found = factor(np.diag([-1e-9, 1e-12, -1e-9]).astype(np.float32), damping=0)
+    assert np.isfinite(found.upper).all() and (np.diag(found.root) > 0).all()
+
+
 def mixing(size: int) -> Array:
     """Channels of different power, most of which neighbours share."""
     spread = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
