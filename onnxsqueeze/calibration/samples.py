@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,9 @@ def read(source: str | os.PathLike[str], model: ModelProto) -> list[Feed]:
     if path.is_dir():
         feeds = list(_folder(path, model))
     elif path.suffix == ".npz" or path.exists():
-        feeds = separate(_arrays(path), model, text)
+        feeds = _batched(path, model)
     elif ":" in text:
-        feeds = list(_called(text, model))
+        feeds = _called(text, model)
     else:
         raise ModelError(f"calibration '{text}' is no .npz file, no folder and no module:function")
     if not feeds:
@@ -122,14 +123,19 @@ def inputs(model: ModelProto) -> dict[str, tuple[int | None, ...] | None]:
 
 def _folder(folder: Path, model: ModelProto) -> Iterator[Feed]:
     for path in sorted(folder.iterdir()):
-        if path.suffix == ".npz":
-            yield from separate(_arrays(path), model, str(path))
-        elif path.suffix == ".npy":
-            yield from separate({_only_input(model, path): _arrays(path)[""]}, model, str(path))
+        if path.suffix in (".npz", ".npy"):
+            yield from _batched(path, model)
         elif path.is_dir() and (tensors := sorted(path.glob("input_*.pb"))):
             yield {_numbered(model, tensor): _tensor(tensor) for tensor in tensors}
     if tensors := sorted(folder.glob("input_*.pb")):
         yield {_numbered(model, tensor): _tensor(tensor) for tensor in tensors}
+
+
+def _batched(path: Path, model: ModelProto) -> list[Feed]:
+    found = _arrays(path)
+    if list(found) == [""]:
+        found = {_only_input(model, path): found[""]}
+    return separate(found, model, str(path))
 
 
 def _only_input(model: ModelProto, path: Path) -> str:
@@ -152,15 +158,35 @@ def _numbered(model: ModelProto, path: Path) -> str:
 def _arrays(path: Path) -> dict[str, Array]:
     """The arrays of a ``.npz`` file, or that of a ``.npy`` file under the name ""."""
     try:
+        return load_arrays(path)
+    except Exception as error:  # zipfile, zlib and numpy raise all sorts for corrupt files
+        raise ModelError(
+            f"cannot read calibration samples from '{path}': {reason(error)}"
+        ) from None  # no cause: it is not the output that failed
+
+
+def load_arrays(path: Path) -> dict[str, Array]:
+    """The same; raises whatever NumPy and zipfile do, but with words of our own for text and for objects."""
+    with path.open("rb") as file:
+        if not file.read(6).startswith((b"PK", b"\x93NUMPY")):
+            raise ValueError("it is neither a .npz nor a .npy file; write one with numpy.savez(file, name=array)")
+    with _no_pickles():
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
             return {"": loaded}
         with loaded:
             return {name: loaded[name] for name in loaded.files}
-    except Exception as error:  # zipfile, zlib and numpy raise all sorts for corrupt files
-        raise ModelError(
-            f"cannot read calibration samples from '{path}': {_reason(error)}"
-        ) from None  # no cause: it is not the output that failed
+
+
+@contextmanager
+def _no_pickles() -> Iterator[None]:
+    """NumPy advises to unpickle objects; nobody should."""
+    try:
+        yield
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise ValueError("it holds Python objects; give arrays of numbers, in which all rows have one shape") from None
 
 
 def _tensor(path: Path) -> Array:
@@ -172,18 +198,20 @@ def _tensor(path: Path) -> Array:
         return numpy_helper.to_array(tensor)
     except Exception as error:  # protobuf and onnx raise their own
         raise ModelError(
-            f"cannot read calibration sample '{path}': {_reason(error)}"
+            f"cannot read calibration sample '{path}': {reason(error)}"
         ) from None  # no cause: it is not the output that failed
 
 
 def function(text: str, what: str) -> Any:
     """The function that ``module:function`` names; modules of the current folder are found too."""
     module_name, _, name = text.partition(":")
+    if not module_name or not name:
+        raise ModelError(f"{what} '{text}' cannot be imported: write module:function, such as my_task:{what}")
     sys.path.insert(0, str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module_name), name)
-    except Exception as error:  # whatever the user's module raises
-        raise ModelError(f"{what} '{text}' cannot be imported: {_reason(error)}") from error
+    except (Exception, SystemExit) as error:  # whatever the user's module raises
+        raise ModelError(f"{what} '{text}' cannot be imported: {reason(error)}") from error
     finally:
         sys.path.pop(0)
     if not callable(found):
@@ -191,24 +219,32 @@ def function(text: str, what: str) -> Any:
     return found
 
 
-def _called(text: str, model: ModelProto) -> Iterator[Feed]:
+def _called(text: str, model: ModelProto) -> list[Feed]:
+    names = list(inputs(model))
+    wanted = f"a dict of input names to arrays for each sample, or one of batched arrays: {', '.join(names)}"
     try:
-        given: Iterable[Any] = function(text, "calibration")()
-        listed = list(given)
+        given = function(text, "calibration")()
+        listed = None if given is None or isinstance(given, Mapping) else list(given)
     except ModelError:
         raise
-    except Exception as error:
-        raise ModelError(f"calibration '{text}' failed: {_reason(error)}") from error
-    for item in listed:
-        if isinstance(item, Mapping):
-            yield {str(name): np.asarray(value) for name, value in item.items()}
-        elif len(names := list(inputs(model))) == 1:
-            yield {names[0]: np.asarray(item)}
-        else:
-            raise ModelError(
-                f"calibration '{text}' must give a dict of input names to arrays for each sample: {', '.join(names)}"
-            )
+    except (Exception, SystemExit) as error:
+        raise ModelError(f"calibration '{text}' failed: {reason(error)}") from error
+    if isinstance(given, Mapping):
+        return separate({str(name): np.asarray(value) for name, value in given.items()}, model, text)
+    if listed is None:
+        raise ModelError(f"calibration '{text}' returned None; it must return {wanted}")
+    if len(names) != 1 and not all(isinstance(item, Mapping) for item in listed):
+        raise ModelError(f"calibration '{text}' must return {wanted}")
+    return [
+        {str(name): np.asarray(value) for name, value in item.items()}
+        if isinstance(item, Mapping)
+        else {names[0]: np.asarray(item)}
+        for item in listed
+    ]
 
 
-def _reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
+    """The first line of what an exception says."""
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({'' if error.code is None else error.code!r})"
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]

@@ -6,12 +6,14 @@ import difflib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
+from onnxsqueeze.calibration.samples import load_arrays, reason
 from onnxsqueeze.errors import ModelError
 
 Array = npt.NDArray[Any]
@@ -173,11 +175,9 @@ def _check_array(name: str, array: Array, wanted: onnx.TypeProto.Tensor, source:
 def read(path: str) -> list[Feeds]:
     """Input sets from an ``.npz`` file: one array an input; raises ModelError."""
     try:
-        arrays = np.load(path, allow_pickle=False)
-        if not isinstance(arrays, np.lib.npyio.NpzFile):
+        found = load_arrays(Path(path))
+        if "" in found:
             raise ValueError("it holds one array without a name; write it with numpy.savez(file, input_name=array)")
-        with arrays:
-            return [{name: arrays[name] for name in arrays.files}]
+        return [found]
     except Exception as error:  # zipfile, zlib and numpy raise all sorts for corrupt files
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ModelError(f"cannot read inputs from '{path}': {reason.splitlines()[0]}") from error
+        raise ModelError(f"cannot read inputs from '{path}': {reason(error)}") from error

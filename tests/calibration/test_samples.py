@@ -12,6 +12,7 @@ from onnx import numpy_helper, parser
 
 from onnxsqueeze.calibration.samples import read, split
 from onnxsqueeze.errors import ModelError
+from onnxsqueeze.verify import signature
 
 ONE = "(float[n,3] x) => (float[n,3] y) { y = Relu(x) }"
 TWO = "(float[n,3] x, int64[n] k) => (float[n,3] y) { c = Cast <to=1> (k)  u = Unsqueeze(c, a)  y = Add(x, u) }"
@@ -46,14 +47,32 @@ def test_folders_of_arrays_and_of_test_sets(tmp_path: Path) -> None:
     assert firsts == [0.0, 1.0, 0.0, -1.0]
 
 
+FUNCTIONS = """
+import numpy, sys
+def some(): return [numpy.ones((1, 3), 'float32')] * 3
+def batched(): return {'x': numpy.arange(15, dtype='float32').reshape(5, 3)}
+def bad(): return 1 / 0
+def nothing(): pass
+def leaves(): sys.exit(3)
+"""
+
+
 def test_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "import numpy\ndef some(): return [numpy.ones((1, 3), 'float32')] * 3\ndef bad(): return 1 / 0\n"
-    (tmp_path / "of_mine_made.py").write_text(code)
+    (tmp_path / "of_mine_made.py").write_text(FUNCTIONS)
     monkeypatch.chdir(tmp_path)
     assert len(read("of_mine_made:some", model())) == 3
-    for text, words in (("bad", "failed: division by zero"), ("none", "cannot be imported")):
+    assert [feed["x"].shape for feed in read("of_mine_made:batched", model())] == [(1, 3)] * 5
+    for text, words in (
+        (":bad", "failed: division by zero"),
+        (":none", "cannot be imported"),
+        (":nothing", "returned None; it must return a dict of input names to arrays for each sample"),
+        (":leaves", r"failed: it called sys.exit\(3\)"),
+        (":", "cannot be imported: write module:function"),
+    ):
         with pytest.raises(ModelError, match=words):
-            read(f"of_mine_made:{text}", model())
+            read(f"of_mine_made{text}", model())
+    with pytest.raises(ModelError, match=r"must return a dict of input names to arrays for each sample, .*: x, k"):
+        read("of_mine_made:some", model(TWO))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +86,28 @@ def test_what_does_not_fit_is_refused(arrays: dict[str, np.ndarray], words: str,
     np.savez(tmp_path / "s.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match=re.escape(words)):
         read(tmp_path / "s.npz", model(TWO))
+
+
+def test_text_and_objects_are_refused_in_our_own_words(tmp_path: Path) -> None:
+    np.savez(tmp_path / "objects.npz", x=np.array([{}, 1], dtype=object))
+    (tmp_path / "text.npz").write_text("hello")
+    np.save(tmp_path / "objects.npy", np.array([{}, 1], dtype=object))
+    for name, words in (
+        ("objects.npz", "holds Python objects"),
+        ("objects.npy", "holds Python objects"),
+        ("text.npz", "neither a .npz nor a .npy file"),
+    ):
+        for reads in (lambda path: read(path, model()), lambda path: signature.read(str(path))):
+            with pytest.raises(ModelError, match=words) as refused:
+                reads(tmp_path / name)
+            assert "pickle" not in str(refused.value)
+
+
+def test_one_array_without_a_name_is_the_only_input(tmp_path: Path) -> None:
+    np.save(tmp_path / "s.npy", rows(4))
+    assert [feed["x"].shape for feed in read(tmp_path / "s.npy", model())] == [(1, 3)] * 4
+    with pytest.raises(ModelError, match="holds one array, but the model takes 2 inputs"):
+        read(tmp_path / "s.npy", model(TWO))
 
 
 def test_corrupt_files_and_empty_folders_are_refused(tmp_path: Path) -> None:
