@@ -78,24 +78,24 @@ class Allocation:
 
     def run(self) -> int:
         """Meets the budget; returns the number of weights changed."""
+        jobs, score, held_out = self._context.jobs, self._budget.score, self._context.held_out
+        store = self._context.store
+        trial = Trial(self._model, self._judging, jobs, score, store) if self._judging else None
+        held = Trial(self._model, held_out, jobs, store=store) if held_out else None
+        whole = Trial(self._model, [*self._feeds, *self._judging], jobs, store=store) if trial and not score else None
         with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder:
             self._grids = Grids(self._model, self._weights, self._feeds, self._context, Path(folder))
             tables = self._grids.tables()
             if not tables:
                 return 0
-            jobs, score, held_out = self._context.jobs, self._budget.score, self._context.held_out
-            store = self._context.store
-            trial = Trial(self._model, self._judging, jobs, score, store) if self._judging else None
-            held = Trial(self._model, held_out, jobs, store=store) if held_out else None
-            whole = (
-                Trial(self._model, [*self._feeds, *self._judging], jobs, store=store) if trial and not score else None
-            )
             tables = self._with_gains(tables, trial)
             if self._budget.size is not None:
                 self._meet_size(tables, self._budget.size, trial)
             else:
                 self._meet_loss(tables, self._budget.loss or 0.0, trial, held, whole)
             self._tell(tables, trial, held)
+        if trial is not None and trial.calls:
+            self._context.notes(f"allocate: the scoring function ran {trial.told}")
         return sum(choice is not None for choice in self._grids.now.values())
 
     # How far outputs follow
@@ -135,14 +135,18 @@ class Allocation:
             self._choose(tables, within(tables, limit, 1))
             return
         progress = self._context.progress
+
+        def tell(text: str) -> None:
+            progress.advance(f"{text}; scored {trial.told}" if trial.calls else text)
+
         progress.start("meet the loss, at most", EVALUATIONS + REFITS)
-        search = Search(self._model, self._grids, tables, limit, trial, self._context.store, progress.advance)
+        search = Search(self._model, self._grids, tables, limit, trial, self._context.store, tell)
         unseen = None if self._budget.score else held
         if search.run(unseen, bool(self._feeds)) and search.best:
             progress.finish()
             progress.start("measure and repair, at most", STEPS)
             trials = [trial] if whole is None else [trial, whole]
-            repair = Repair(self._model, self._grids, tables, limit, trials, self._context.store, progress.advance)
+            repair = Repair(self._model, self._grids, tables, limit, trials, self._context.store, tell)
             repair.run(search.best, unseen)
         else:
             self._choose(tables, [None] * len(tables))

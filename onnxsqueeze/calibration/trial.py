@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from onnxsqueeze.calibration.loss import Loss, OutputLoss, Reference
 from onnxsqueeze.calibration.outputs import class_axes
-from onnxsqueeze.calibration.samples import function
+from onnxsqueeze.calibration.samples import function, reason
 from onnxsqueeze.calibration.session import open_session, run
 from onnxsqueeze.errors import ModelError
 from onnxsqueeze.pipeline.store import Store, digest_of_feeds, digest_of_files
@@ -31,13 +32,14 @@ Feed = Mapping[str, Any]
 class Trial:
     """A model as it was, and samples: tells how far variants of it have moved on some of them.
 
-    ``key``: what its losses depend on beside the variant; empty without a store.
+    ``key``: what its losses depend on beside the variant; empty without a store. ``calls``, ``seconds``: of the scoring
+    function.
     """
 
     def __init__(
         self, model: Model, feeds: Sequence[Feed], threads: int, score: str = "", store: Store | None = None
     ) -> None:
-        """The model as it is now. ``score``: ``module:function`` that takes a path and gives a number.
+        """The model as it is now. ``score``: ``module:function`` that takes a path and gives a number above 0.
 
         ``store``: keeps losses for later runs, under the contents of both models, the samples and the function's file.
         """
@@ -49,6 +51,7 @@ class Trial:
         self._folder = tempfile.TemporaryDirectory(prefix="onnxsqueeze-")
         self._path = Path(self._folder.name) / "original.onnx"
         self.key: dict[str, Any] = {}
+        self.calls, self.seconds = 0, 0.0
         model.save(self._path, durable=False)
         if self._store:
             self.key = {
@@ -67,6 +70,12 @@ class Trial:
             return digest_of_files([Path(inspect.getfile(inspect.unwrap(self._score)))]) if self._score else ""
         except (TypeError, OSError):
             return ""
+
+    @property
+    def told(self) -> str:
+        """How often the scoring function ran, and for how long."""
+        times = "once" if self.calls == 1 else f"{self.calls:,} times"
+        return f"{times}, {self.seconds:.1f} s"
 
     def loss(self, model: Model, count: int | None = None, scored: bool = True) -> Loss:
         """Of a variant, on the first ``count`` samples; with a scoring function, and unless told not to, its too."""
@@ -88,7 +97,7 @@ class Trial:
         found = self._references[count].compare(self._run(path, self._feeds[:count]))
         if not scored or self.original_score is None:
             return found
-        lost = (self.original_score - self._scored(path)) / max(abs(self.original_score), 1e-12)
+        lost = (self.original_score - self._scored(path)) / self.original_score
         return Loss((*found.outputs, OutputLoss("score", "score", 1, lost, lost, 0.0)))
 
     def _run(self, path: Path, feeds: Sequence[Feed]) -> list[list[Array]]:
@@ -98,15 +107,22 @@ class Trial:
 
     def _kept_score(self) -> float:
         """What the scoring function gives for the original."""
-        return self._store.recall("score", self.key, lambda: self._scored(self._path), float, float)
+        value = self._store.recall("score", self.key, lambda: self._scored(self._path), float, float)
+        if value <= 0:
+            raise ModelError(
+                f"the scoring function gave {value:g} for the original model, of which no share can be lost; "
+                "it must give a number above 0, the higher the better"
+            )
+        return value
 
     def _scored(self, path: Path) -> float:
         assert self._score is not None
+        started = time.perf_counter()
         try:
             value = float(self._score(os.fspath(path)))
-        except Exception as error:  # whatever the user's function raises
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise ModelError(f"the scoring function failed: {reason}") from error
+        except (Exception, SystemExit) as error:  # whatever the user's function raises
+            raise ModelError(f"the scoring function failed: {reason(error)}") from error
+        self.calls, self.seconds = self.calls + 1, self.seconds + time.perf_counter() - started
         if not np.isfinite(value):
             raise ModelError(f"the scoring function gave {value}; it must give a number, the higher the better")
         return value

@@ -23,7 +23,7 @@ examples:
   onnxsqueeze in.onnx out.onnx --calibration samples/ --max-loss 1% --work-dir work     goes on after a break
 
 what --max-loss bounds, for the worst output:
-  scores over classes   the share of decisions (argmax) that change: of outputs of Softmax and products with constant
+  scores over classes   the share of decisions (argmax) that change: outputs of Softmax, and of products with constant
                         weights, unless another output is a distribution (Softmax, Sigmoid) of something else
   all other outputs     the share of the variance that is unexplained
   with --score          the share of the original's score that is lost

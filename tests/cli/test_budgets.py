@@ -12,6 +12,7 @@ import pytest
 from onnx import numpy_helper, parser
 
 from onnxsqueeze.cli import main
+from onnxsqueeze.passes.grids import Grids
 
 Array = np.ndarray[Any, Any]
 Capture = pytest.CaptureFixture[str]
@@ -40,6 +41,15 @@ def broken(path):
 
 def nan(path):
     return float("nan")
+
+def zero(path):
+    return 0
+
+def below(path):
+    return -0.5
+
+def leaves(path):
+    raise SystemExit(3)
 """
 
 
@@ -126,6 +136,7 @@ def test_the_tasks_own_score_decides(folder: Path, capsys: Capture) -> None:
     facts = told(capsys, "--calibration", "s.npz", "--max-loss", "2%", "--score", "my_task:accuracy")
     score = next(o for o in facts["account"]["steering_loss"] if o["kind"] == "score")
     assert 0 <= score["measured"] <= 0.02 and facts["ratio"] > 3
+    assert any("the scoring function ran" in note and "times, " in note for note in facts["notes"])
     import my_task  # type: ignore[import-not-found]
 
     before, after = my_task.accuracy("in.onnx"), my_task.accuracy("out.onnx")
@@ -219,11 +230,16 @@ def test_wrong_samples(folder: Path, capsys: Capture, arrays: dict[str, Array], 
     [
         ("my_task:broken", "the scoring function failed: no such"),
         ("my_task:nan", "the scoring function gave nan"),
+        ("my_task:zero", "the scoring function gave 0 for the original model, of which no share can be lost"),
+        ("my_task:below", "the scoring function gave -0.5 for the original model"),
+        ("my_task:leaves", "the scoring function failed: it called sys.exit(3)"),
         ("my_task:missing", "score 'my_task:missing' cannot be imported"),
-        ("nowhere", "cannot be imported"),
+        ("nowhere", "score 'nowhere' cannot be imported: write module:function"),
+        ("my_task:", "score 'my_task:' cannot be imported: write module:function"),
     ],
 )
-def test_wrong_scores(folder: Path, capsys: Capture, score: str, words: str) -> None:
+def test_wrong_scores(folder: Path, capsys: Capture, score: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Grids, "tables", lambda self: pytest.fail("this is known before any work is done"))
     assert words in refused(capsys, "--calibration", "s.npz", "--max-loss", "1%", "--score", score)
     assert main(["sensitivity", "in.onnx", "--score", score]) == 1
     error = capsys.readouterr().err
