@@ -24,6 +24,9 @@ class _Parser(argparse.ArgumentParser):
     """Tells of wrong usage in one line."""
 
     def error(self, message: str) -> NoReturn:
+        if message.endswith("expected one argument"):  # also where the value looks like an option, as -1% does
+            option = message.removeprefix("argument ").partition(":")[0].split("/")[-1]
+            message += f"; write {option}=VALUE for one that begins with '-'"
         self.exit(2, f"onnxsqueeze: {message}; see {self.prog} --help\n")
 
 

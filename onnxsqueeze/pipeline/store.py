@@ -31,7 +31,8 @@ class Store:
         """Makes the folder where it is not there; raises ModelError where it holds something else."""
         self._folder = None if folder is None else _opened(Path(folder))
         self._versions = {tool: version(tool) for tool in TOOLS} if folder is not None else {}
-        self.taken, self.made, self.damaged = 0, 0, 0
+        self.taken, self.made, self.damaged = 0, 0, 0  # those of earlier runs, of this one, and not to be trusted
+        self._own: set[Path] = set()
 
     def __bool__(self) -> bool:
         return self._folder is not None
@@ -92,7 +93,7 @@ class Store:
         except Exception:  # numpy, zipfile and json raise all sorts for damaged files
             self.damaged += 1
             return None
-        self.taken += 1
+        self.taken += path not in self._own
         return kept
 
     def _write(self, path: Path, write: Callable[[Path], object]) -> None:
@@ -104,6 +105,7 @@ class Store:
             draft.unlink(missing_ok=True)
             raise ModelError(f"cannot write to the work folder '{path.parent}': {error.strerror or error}") from error
         self.made += 1
+        self._own.add(path)
 
 
 def _opened(folder: Path) -> Path:

@@ -203,6 +203,11 @@ def refused_usage(capsys: Capture, *arguments: str) -> str:
     return capsys.readouterr().err
 
 
+def test_a_negative_loss_is_refused_with_a_way_to_write_it(folder: Path, capsys: Capture) -> None:
+    assert "write --max-loss=VALUE for one that begins with '-'" in refused_usage(capsys, "--max-loss", "-1%")
+    assert "must be a share above 0 and below 1" in refused_usage(capsys, "--max-loss=-1%")
+
+
 WRONG: list[tuple[dict[str, Array], str]] = [
     ({"z": np.zeros((4, 96), np.float32)}, "the model has no input 'z'"),
     ({"x": np.zeros((4, 95), np.float32)}, "input 'x' must have shape"),

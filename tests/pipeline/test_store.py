@@ -27,6 +27,15 @@ def test_results_come_back_by_their_key(tmp_path: Path) -> None:
     assert (store.taken, store.made, store.damaged) == (1, 1, 0)
 
 
+def test_what_this_run_has_made_is_not_taken_from_earlier_ones(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for _ in range(2):
+        assert recalled(store, {"a": 1}, (1,)) == (1,)
+        store.recall_arrays("arrays", {}, lambda: {"x": np.zeros(1)})
+    assert (store.taken, store.made) == (0, 2)
+    assert "held nothing for this run: 2 results are in it now" in store.told
+
+
 def test_arrays_come_back(tmp_path: Path) -> None:
     arrays = {"x": np.arange(6.0).reshape(2, 3), "empty": np.zeros((0, 2), np.float32), "n": np.array(3)}
     Store(tmp_path).recall_arrays("arrays", {}, lambda: arrays)
