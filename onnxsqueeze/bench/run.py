@@ -122,9 +122,18 @@ def _dense(path: Path, against: Path | None, folder: Path) -> tuple[Path, str]:
     if not Model.load(path).is_packed:
         raise ModelError(f"'{path}' holds no packed weights; give a model that onnxsqueeze has compressed")
     if against is not None:
+        _check_inputs(path, against)
         return against, str(against)
     unpack_file(path, folder / "dense.onnx")
     return folder / "dense.onnx", "the same model, unpacked"
+
+
+def _check_inputs(path: Path, against: Path) -> None:
+    """Raises ModelError where two models cannot run on the same inputs."""
+    from onnxsqueeze.model.load import parse
+
+    if found := signature.difference(parse(against), parse(path)):
+        raise ModelError(f"'{against}' takes other inputs than '{path}': {found}; give its dense original")
 
 
 def _feeds(dense: Path, inputs: str | None, seed: int) -> tuple[list[dict[str, Any]], str]:

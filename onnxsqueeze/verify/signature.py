@@ -140,8 +140,7 @@ def _dtype(name: str, kind: str) -> Any:
 
 def check(model: onnx.ModelProto, inputs: Sequence[Mapping[str, Any]], source: str) -> list[Feeds]:
     """The given input sets as arrays; raises ModelError where names, types or shapes are not the model's."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    wanted = {v.name: v.type.tensor_type for v in model.graph.input if v.name not in constants}
+    wanted = _wanted(model)
     checked = []
     for feed in inputs:
         if unknown := sorted(set(feed) - set(wanted)):
@@ -157,19 +156,51 @@ def check(model: onnx.ModelProto, inputs: Sequence[Mapping[str, Any]], source: s
     return checked
 
 
+def difference(model: onnx.ModelProto, other: onnx.ModelProto) -> str:
+    """In which input a model cannot take what another one takes, in words; empty where there is none."""
+    ours, theirs = _wanted(model), _wanted(other)
+    if set(ours) != set(theirs):
+        return f"{', '.join(map(repr, ours)) or 'none'}, not {', '.join(map(repr, theirs)) or 'none'}"
+    for name, kind in ours.items():
+        sizes, others = _sizes(kind), _sizes(theirs[name])
+        if kind.elem_type != theirs[name].elem_type:
+            one, two = (onnx.TensorProto.DataType.Name(k.elem_type).lower() for k in (kind, theirs[name]))
+            return f"'{name}' is {one}, not {two}"
+        if sizes is None or others is None:
+            continue
+        open_ends = (isinstance(a, str) or isinstance(b, str) or a == b for a, b in zip(sizes, others, strict=False))
+        if len(sizes) != len(others) or not all(open_ends):
+            return f"'{name}' has shape {_told(sizes)}, not {_told(others)}"
+    return ""
+
+
+def _wanted(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return {v.name: v.type.tensor_type for v in model.graph.input if v.name not in constants}
+
+
+def _sizes(kind: onnx.TypeProto.Tensor) -> list[int | str] | None:
+    """Numbers, or names of what is left open; None for an unknown rank."""
+    if not kind.HasField("shape"):
+        return None
+    return [d.dim_value if d.HasField("dim_value") else d.dim_param or "any" for d in kind.shape.dim]
+
+
+def _told(sizes: Sequence[int | str]) -> str:
+    return f"[{', '.join(map(str, sizes))}]"
+
+
 def _check_array(name: str, array: Array, wanted: onnx.TypeProto.Tensor, source: str) -> None:
     if wanted.elem_type in _ELEMENTS and array.dtype != _ELEMENTS[wanted.elem_type]:
         kind = np.dtype(_ELEMENTS[wanted.elem_type])
         raise ModelError(f"{source}: input '{name}' must be {kind}, not {array.dtype}")
-    if not wanted.HasField("shape"):
+    if (sizes := _sizes(wanted)) is None:
         return
-    sizes = [d.dim_value if d.HasField("dim_value") else d.dim_param or "any" for d in wanted.shape.dim]
     fits = len(array.shape) == len(sizes) and all(
         size == wish or isinstance(wish, str) for size, wish in zip(array.shape, sizes, strict=True)
     )
     if not fits:
-        shape = f"[{', '.join(map(str, sizes))}]"
-        raise ModelError(f"{source}: input '{name}' must have shape {shape}, not {list(array.shape)}")
+        raise ModelError(f"{source}: input '{name}' must have shape {_told(sizes)}, not {list(array.shape)}")
 
 
 def read(path: str) -> list[Feeds]:

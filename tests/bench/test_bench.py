@@ -70,3 +70,22 @@ def test_bad_input_is_refused(model: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "wrong.npz", z=np.zeros(3, np.float32))
     with pytest.raises(ModelError, match="no input 'z'"):
         bench(model, inputs=str(tmp_path / "wrong.npz"))
+
+
+@pytest.mark.parametrize(
+    ("signature", "words"),
+    [
+        ("(float[n,200] z) => (float[n,9] y) { y = MatMul(z, w) }", "takes other inputs than .*: 'z', not 'x'"),
+        ("(float[n,100] x) => (float[n,9] y) { y = MatMul(x, v) }", r"'x' has shape \[n, 100\], not \[n, 200\]"),
+        ("(double[n,200] x) => (double[n,200] y) { y = Relu(x) }", "'x' is double, not float"),
+    ],
+)
+def test_a_model_of_other_inputs_is_refused(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], signature: str, words: str
+) -> None:
+    onnx.save(build(signature, w=gaussian(200, 9), v=gaussian(100, 9)), tmp_path / "other.onnx")
+    with pytest.raises(ModelError, match=words):
+        bench(model, tmp_path / "other.onnx")
+    assert main(["bench", str(model), "--against", str(tmp_path / "other.onnx")]) == 1
+    error = capsys.readouterr().err
+    assert "unexpected" not in error and error.count("\n") == 1
