@@ -110,7 +110,7 @@ def _dense(values: Array, indexed: Indexed, coding: Coding) -> Plan | None:
         attributes = stream.attributes("v") | {"total": [values.size]}
         return _assemble(name, values, indexed.scale, inputs, attributes)
 
-    nbytes = plan.nbytes + 4 * streams.slots(len(indexed.codebook), plan) + _scale_nbytes(indexed.scale) + 100
+    nbytes = plan.nbytes + 4 * streams.slots(len(indexed.codebook), plan) + _scale_nbytes(indexed.scale) + 134
     return Plan(_op_type(name, values, indexed.scale), nbytes, build, (plan,))
 
 
@@ -211,7 +211,7 @@ def _gaps_shared(values: Array, indexed: Indexed, positions: Array, coding: Codi
         return _assemble(name, values, indexed.scale, inputs, attributes)
 
     nbytes = (
-        entries.plan.nbytes + plan.nbytes + 4 * streams.slots(len(codebook), plan) + _scale_nbytes(indexed.scale) + 170
+        entries.plan.nbytes + plan.nbytes + 4 * streams.slots(len(codebook), plan) + _scale_nbytes(indexed.scale) + 190
     )
     return Plan(_op_type(name, values, indexed.scale), nbytes, build, (entries.plan, plan))
 
