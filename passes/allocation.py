@@ -17,9 +17,10 @@ from onnxsqueeze.calibration.samples import drawn
 from onnxsqueeze.calibration.trial import Trial
 from onnxsqueeze.errors import PassError
 from onnxsqueeze.passes.grids import Grids, told
-from onnxsqueeze.passes.rate_distortion import Choice, Table, predicted, within
+from onnxsqueeze.passes.rate_distortion import Choice, Table, within
 from onnxsqueeze.passes.repair import STEPS, Repair
 from onnxsqueeze.passes.search import EVALUATIONS, REFITS, Search
+from onnxsqueeze.passes.sizing import FILLS, FINDS, Sizing
 from onnxsqueeze.passes.stored import stored_nbytes
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ Array = npt.NDArray[Any]
 
 RUNS, FEWEST, MOST = 1024, 4, 16  # samples that all trials of single weights run together, and that each one runs
 PROBE = 0.005  # relative error at which a single weight is tried
-TRIES = 12
 JUDGING = 3  # one of so many samples tells what fitting to the others did
 
 
@@ -158,29 +158,31 @@ class Allocation:
         self._grids.apply({t.name: c for t, c in zip(tables, choices, strict=True)})
 
     def _meet_size(self, tables: list[Table], limit: int, trial: Trial | None) -> None:
-        """The least loss at no more than ``limit`` bytes of file: what is predicted is corrected by what comes out."""
-        self._context.progress.start("meet the size, at most", TRIES)
-        wanted, best = float(limit), None
-        for _ in range(TRIES):
-            choices = within(tables, wanted, 0)
+        """The least loss at no more than ``limit`` bytes of file."""
+        self._context.progress.start("meet the size, at most", FINDS + FILLS)
+
+        def size(choices: Sequence[Choice | None]) -> int:
             chosen = told({t.name: c for t, c in zip(tables, choices, strict=True)})
             key = {**self._grids.key, "choices": chosen}
             nbytes = self._context.store.recall("size", key, partial(self._size, tables, choices), int, int)
             self._context.progress.advance(f"{nbytes:,} bytes")
-            if nbytes <= limit and (best is None or nbytes > best[0]):
-                best = nbytes, choices
-            if 0.991 * limit <= nbytes <= limit:
-                break
-            expected = predicted(tables, choices)[0]
-            if nbytes > limit and wanted < sum(min(c.nbytes.min() for c in t.curves) for t in tables):
-                break
-            wanted = expected + 0.997 * limit - nbytes if expected + 0.997 * limit > nbytes else expected / 2
+            return nbytes
+
+        sizing = Sizing(tables, limit, size)
+        sizing.run()
         self._context.progress.finish()
-        if best is None:
-            raise PassError(f"the file cannot be as small as {limit:,} bytes; the smallest reachable is {nbytes:,}")
-        self._choose(tables, best[1])
+        if sizing.best is None:
+            raise PassError(
+                f"the file cannot be as small as {limit:,} bytes; the smallest reachable is {sizing.smallest:,}"
+            )
+        choices = sizing.best[1]
+        self._choose(tables, choices)
         if trial is not None:
-            self._refit(tables, best[1], limit, trial)
+            self._refit(tables, choices, limit, trial)
+        nbytes = stored_nbytes(self._model, self._context)
+        if nbytes < 0.99 * limit:
+            under = f"{nbytes:,} bytes, {100 * (1 - nbytes / limit):.1f} % under the size asked for"
+            self._context.notes(f"allocate: the closest file found takes {under}")
 
     def _refit(self, tables: list[Table], choices: Sequence[Choice | None], limit: int, trial: Trial) -> None:
         """Fits weights in the order of their use, unless that loses more or takes too many bytes."""
