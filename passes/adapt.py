@@ -13,7 +13,7 @@ from onnxsqueeze.cost import load_device
 from onnxsqueeze.cost.device import DEFAULT
 from onnxsqueeze.errors import PassError, SqueezeError
 from onnxsqueeze.passes.adapt_channels import shrink
-from onnxsqueeze.passes.allocation import Account, parted
+from onnxsqueeze.passes.allocation import Account, parted, unseen
 from onnxsqueeze.passes.channels import Channels
 from onnxsqueeze.passes.prune import Prune
 from onnxsqueeze.passes.resource import UNITS, Prediction, Resource, shapes_of
@@ -67,6 +67,7 @@ class _Adaptation:
     def __init__(self, model: Model, resource: Resource, wanted: float, context: Context) -> None:
         self._model, self._resource, self._context = model, resource, context
         fitted, judging = parted(list(context.calibration or ()))
+        self._apart = judging is not fitted
         self._fitting = replace(context, calibration=tuple(fitted) or None)
         self._judging = judging
         self._before = resource.of(model, context)
@@ -77,7 +78,8 @@ class _Adaptation:
         context, resource = self._context, self._resource
         jobs, store = context.jobs, context.store
         trial = Trial(self._model, self._judging, jobs, store=store) if self._judging else None
-        held = Trial(self._model, context.held_out, jobs, store=store) if context.held_out else None
+        held_out = unseen(context)
+        held = Trial(self._model, held_out, jobs, store=store) if held_out else None
         means = self._means() if self._before > self._limit else ()
         changes, sparsity = 0, 0.0
         if means:
@@ -94,8 +96,8 @@ class _Adaptation:
             raise PassError(self._refusal(after))
         prediction = Prediction(resource.quantity, resource.device.name, self._before, after, self._limit, means)
         losses = [() if judge is None else judge.loss(self._model).outputs for judge in (trial, held)]
-        counts = len(self._fitting.calibration or ()), len(self._judging), len(context.held_out)
-        context.accounts(Account(*counts, losses[0], losses[1], (), prediction))
+        counts = len(self._fitting.calibration or ()), len(self._judging), len(held_out)
+        context.accounts(Account(*counts, losses[0], losses[1], (), prediction, self._apart))
         return changes
 
     def _means(self) -> tuple[str, ...]:

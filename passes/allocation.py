@@ -16,6 +16,7 @@ from onnxsqueeze.calibration.loss import OutputLoss
 from onnxsqueeze.calibration.samples import drawn
 from onnxsqueeze.calibration.trial import Trial
 from onnxsqueeze.errors import PassError
+from onnxsqueeze.passes.evidence import indivisible, lacking
 from onnxsqueeze.passes.grids import Grids, told
 from onnxsqueeze.passes.rate_distortion import Choice, Table, within
 from onnxsqueeze.passes.repair import STEPS, Repair
@@ -67,6 +68,7 @@ class Account:
     held_out_loss: tuple[OutputLoss, ...]
     chosen: tuple[Chosen, ...]
     prediction: Prediction | None = None  # of the cost model, where that was the budget
+    apart: bool = True  # whether other samples steered than were fitted to
 
 
 class Allocation:
@@ -78,7 +80,7 @@ class Allocation:
 
     def run(self) -> int:
         """Meets the budget; returns the number of weights changed."""
-        jobs, score, held_out = self._context.jobs, self._budget.score, self._context.held_out
+        jobs, score, held_out = self._context.jobs, self._budget.score, unseen(self._context)
         store = self._context.store
         trial = Trial(self._model, self._judging, jobs, score, store) if self._judging else None
         held = Trial(self._model, held_out, jobs, store=store) if held_out else None
@@ -205,8 +207,15 @@ class Allocation:
             nbytes, lost = table.cost(choice)
             step = None if choice is None else choice.fineness
             chosen.append(Chosen(table.name, step, bool(choice and choice.scaled), 8 * nbytes / table.size, lost))
-        counts = len(self._feeds), len(self._judging), len(self._context.held_out)
-        self._context.accounts(Account(*counts, loss(trial), loss(held), tuple(chosen)))
+        counts = len(self._feeds), len(self._judging), len(unseen(self._context))
+        apart = self._judging is not self._feeds
+        account = Account(*counts, loss(trial), loss(held), tuple(chosen), apart=apart)
+        self._context.accounts(account)
+        if self._feeds and (found := lacking(self._feeds, [*self._judging, *self._context.held_out])):
+            self._context.notes(f"allocate: {found}")
+        elif self._budget.loss is not None and not self._budget.score:
+            for note in indivisible(account.steering_loss, len(self._judging), self._budget.loss):
+                self._context.notes(f"allocate: {note}")
 
 
 def _floats(kept: Any) -> list[float]:
@@ -219,6 +228,12 @@ def parted(feeds: list[Any]) -> tuple[list[Any], list[Any]]:
         return feeds, feeds
     judging = drawn(len(feeds), JUDGING)
     return [f for i, f in enumerate(feeds) if i not in judging], [feeds[i] for i in judging]
+
+
+def unseen(context: Context) -> Sequence[Any]:
+    """Samples held out; none where the only one is what passes look at, too."""
+    seen = {id(feed) for feed in context.calibration or ()}
+    return [feed for feed in context.held_out if id(feed) not in seen]
 
 
 def _worse(one: Loss, other: Loss) -> bool:

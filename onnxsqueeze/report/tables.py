@@ -99,8 +99,9 @@ def show_account(account: Account, console: Console) -> None:
         for o in account.steering_loss
     ]
     title = (
-        f"Loss: {count(account.fitted, 'sample')} fitted to, {account.steering:,} that steered, "
-        f"{account.held_out:,} held out"
+        f"Loss: {count(account.fitted, 'sample')} fitted to, "
+        f"{f'{account.steering:,} that steered' if account.apart else 'the same steered'}, "
+        f"{f'{account.held_out:,}' if account.held_out else 'none'} held out"
     )
     console.print(table(title, ["output", "measure", "steering", "held out"], rows, left=2))
     if (found := account.prediction) is not None:

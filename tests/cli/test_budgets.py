@@ -121,15 +121,39 @@ def test_samples_of_every_form_give_the_same_bytes(folder: Path, capsys: Capture
 
 def test_the_split_and_the_losses_are_told(folder: Path, capsys: Capture) -> None:
     arguments = ("--calibration", "s.npz", "--max-loss", "3%")
-    account = told(capsys, *arguments)["account"]
+    facts = told(capsys, *arguments)
+    account = facts["account"]
     assert (account["fitted"], account["steering"], account["held_out"]) == (32, 16, 16)
     (held,) = account["held_out_loss"]
     assert (held["output"], held["kind"], held["count"]) == ("y", "decisions", 16)
     assert held["measured"] <= 0.03
+    assert any("16 decisions are judged of 'y'" in note and "from 136 on" in note for note in facts["notes"])
     assert main(["in.onnx", "out.onnx", *arguments, "--report", "r.html"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "32 samples fitted to, 16 that steered, 16 held out" in text and "decisions changed" in text
     assert "s.npz: 16 of 64 samples, held out" in Path("r.html").read_text()
+
+
+FEW = [
+    (1, "1 sample fitted to, the same steered, none held out", "1 sample is too few to tell"),
+    (2, "1 sample fitted to, the same steered, 1 held out", "2 samples are too few to tell"),
+    (3, "2 samples fitted to, the same steered, 1 held out", "3 samples are too few to tell"),
+    (4, "2 samples fitted to, 1 that steered, 1 held out", "3 % of that is less than one, so that not one may change"),
+]
+
+
+@pytest.mark.parametrize(("number", "split", "note"), FEW)
+def test_too_few_samples_are_told_of(folder: Path, capsys: Capture, number: int, split: str, note: str) -> None:
+    np.savez("few.npz", x=np.load("s.npz")["x"][:number])
+    assert main(["in.onnx", "out.onnx", "--calibration", "few.npz", "--max-loss", "3%"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert split in text and note in text
+
+
+def test_samples_that_are_all_the_same_are_told_of(folder: Path, capsys: Capture) -> None:
+    np.savez("same.npz", x=np.zeros((16, 96), np.float32))
+    notes = told(capsys, "--calibration", "same.npz", "--max-loss", "3%")["notes"]
+    assert any("16 samples, all the same, are too few to tell" in note for note in notes)
 
 
 def test_the_tasks_own_score_decides(folder: Path, capsys: Capture) -> None:

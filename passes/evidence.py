@@ -1,0 +1,41 @@
+"""How much samples can tell: too few of them, or all the same, and decisions of which not one may change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from onnxsqueeze.calibration.samples import HELD_OUT
+from onnxsqueeze.pipeline.store import digest_of_arrays
+
+if TYPE_CHECKING:
+    from onnxsqueeze.calibration.loss import OutputLoss
+
+FEWEST = 4  # samples, of which some are fitted to, others steer, and others are held out
+
+
+def lacking(feeds: Sequence[Any], held_out: Sequence[Any]) -> str:
+    """What keeps samples from telling what others would lose, in words; empty where there is nothing."""
+    every = [*feeds, *held_out]
+    count = len({id(feed) for feed in every})
+    different = len({digest_of_arrays(feed) for feed in every})
+    if different >= FEWEST:
+        return ""
+    told = "1 sample" if count == 1 else f"{count:,} samples"
+    if different < count:
+        told += ", all the same," if different == 1 else f", {different} of them different,"
+    verb = "is" if count == 1 else "are"
+    return f"{told} {verb} too few to tell what others would lose; give at least {FEWEST} different ones, better 100"
+
+
+def indivisible(outputs: Sequence[OutputLoss], judged: int, limit: float) -> Iterator[str]:
+    """Of outputs with so few decisions that not one may change, in words; ``judged``: samples that they are from."""
+    for output in outputs:
+        if output.kind == "decisions" and 0 < output.count * limit < 1:
+            decisions = "1 decision is" if output.count == 1 else f"{output.count:,} decisions are"
+            needed = HELD_OUT * ceil(judged / (output.count * limit))
+            yield (
+                f"{decisions} judged of '{output.output}': {100 * limit:g} % of that is less than one, so that not one "
+                f"may change; more samples allow more, from {needed:,} on"
+            )
