@@ -16,7 +16,7 @@ from onnxsqueeze.calibration.loss import OutputLoss
 from onnxsqueeze.calibration.samples import drawn
 from onnxsqueeze.calibration.trial import Trial
 from onnxsqueeze.errors import PassError
-from onnxsqueeze.passes.evidence import indivisible, lacking
+from onnxsqueeze.passes.evidence import different, indivisible, lacking
 from onnxsqueeze.passes.grids import Grids, told
 from onnxsqueeze.passes.rate_distortion import Choice, Table, within
 from onnxsqueeze.passes.repair import STEPS, Repair
@@ -85,6 +85,9 @@ class Allocation:
         trial = Trial(self._model, self._judging, jobs, score, store) if self._judging else None
         held = Trial(self._model, held_out, jobs, store=store) if held_out else None
         whole = Trial(self._model, [*self._feeds, *self._judging], jobs, store=store) if trial and not score else None
+        if self._budget.loss is not None and not score and trial and self._tells_nothing(trial):
+            self._context.notes(f"allocate: nothing is changed: {lacking(self._samples())}")
+            return 0
         with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder:
             self._grids = Grids(self._model, self._weights, self._feeds, self._context, Path(folder))
             tables = self._grids.tables()
@@ -99,6 +102,13 @@ class Allocation:
         if trial is not None and trial.calls:
             self._context.notes(f"allocate: the scoring function ran {trial.told}")
         return sum(choice is not None for choice in self._grids.now.values())
+
+    def _samples(self) -> list[Any]:
+        return [*self._feeds, *self._judging, *self._context.held_out]
+
+    def _tells_nothing(self, trial: Trial) -> bool:
+        """Whether all that is seen is one row of outputs: biases alone would give it, whatever the weights are."""
+        return different(self._samples()) == 1 and trial.rows <= len(self._judging)
 
     # How far outputs follow
 
@@ -211,7 +221,7 @@ class Allocation:
         apart = self._judging is not self._feeds
         account = Account(*counts, loss(trial), loss(held), tuple(chosen), apart=apart)
         self._context.accounts(account)
-        if self._feeds and (found := lacking(self._feeds, [*self._judging, *self._context.held_out])):
+        if self._feeds and (found := lacking(self._samples())):
             self._context.notes(f"allocate: {found}")
         elif self._budget.loss is not None and not self._budget.score:
             for note in indivisible(account.steering_loss, len(self._judging), self._budget.loss):

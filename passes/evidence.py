@@ -15,16 +15,19 @@ if TYPE_CHECKING:
 FEWEST = 4  # samples, of which some are fitted to, others steer, and others are held out
 
 
-def lacking(feeds: Sequence[Any], held_out: Sequence[Any]) -> str:
+def different(feeds: Sequence[Any]) -> int:
+    """Samples that are not the same as another one."""
+    return len({digest_of_arrays(feed) for feed in feeds})
+
+
+def lacking(feeds: Sequence[Any]) -> str:
     """What keeps samples from telling what others would lose, in words; empty where there is nothing."""
-    every = [*feeds, *held_out]
-    count = len({id(feed) for feed in every})
-    different = len({digest_of_arrays(feed) for feed in every})
-    if different >= FEWEST:
+    count, found = len({id(feed) for feed in feeds}), different(feeds)
+    if found >= FEWEST:
         return ""
     told = "1 sample" if count == 1 else f"{count:,} samples"
-    if different < count:
-        told += ", all the same," if different == 1 else f", {different} of them different,"
+    if found < count:
+        told += ", all the same," if found == 1 else f", {found} of them different,"
     verb = "is" if count == 1 else "are"
     return f"{told} {verb} too few to tell what others would lose; give at least {FEWEST} different ones, better 100"
 

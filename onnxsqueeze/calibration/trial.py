@@ -89,11 +89,20 @@ class Trial:
                 key |= {"variant": digest_of_files(_files(path)), "count": count, "scored": scored}
             return self._store.recall("loss", key, lambda: self._loss(path, count, scored), asdict, _unpacked)
 
-    def _loss(self, path: Path, count: int, scored: bool) -> Loss:
+    @property
+    def rows(self) -> int:
+        """Rows of the output that has most of them, over all samples."""
+        rows = (sum(v.size // max(1, *v.shape[-1:]) for v in values) for values in zip(*self._original(), strict=True))
+        return max(rows, default=0)
+
+    def _original(self) -> list[list[Array]]:
         if self._runs is None:
             self._runs = self._run(self._path, self._feeds)
+        return self._runs
+
+    def _loss(self, path: Path, count: int, scored: bool) -> Loss:
         if count not in self._references:
-            self._references[count] = Reference(self._names, self._axes, self._runs[:count])
+            self._references[count] = Reference(self._names, self._axes, self._original()[:count])
         found = self._references[count].compare(self._run(path, self._feeds[:count]))
         if not scored or self.original_score is None:
             return found

@@ -135,7 +135,7 @@ def test_the_split_and_the_losses_are_told(folder: Path, capsys: Capture) -> Non
 
 
 FEW = [
-    (1, "1 sample fitted to, the same steered, none held out", "1 sample is too few to tell"),
+    (1, "the one sample, which the passes have seen", "nothing is changed: 1 sample is too few to tell"),
     (2, "1 sample fitted to, the same steered, 1 held out", "2 samples are too few to tell"),
     (3, "2 samples fitted to, the same steered, 1 held out", "3 samples are too few to tell"),
     (4, "2 samples fitted to, 1 that steered, 1 held out", "3 % of that is less than one, so that not one may change"),
@@ -153,7 +153,15 @@ def test_too_few_samples_are_told_of(folder: Path, capsys: Capture, number: int,
 def test_samples_that_are_all_the_same_are_told_of(folder: Path, capsys: Capture) -> None:
     np.savez("same.npz", x=np.zeros((16, 96), np.float32))
     notes = told(capsys, "--calibration", "same.npz", "--max-loss", "3%")["notes"]
-    assert any("16 samples, all the same, are too few to tell" in note for note in notes)
+    assert any("nothing is changed: 16 samples, all the same, are too few to tell" in note for note in notes)
+    arguments = ("in.onnx", "out.onnx", "--calibration", "same.npz", "--target-ratio", "8")
+    assert main(list(arguments)) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "16 samples, all the same, are too few to tell" in text
+    np.savez("same.npz", x=np.zeros((1, 96), np.float32))
+    assert main(list(arguments)) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "1 sample fitted to, the same steered, none held out" in text
 
 
 def test_the_tasks_own_score_decides(folder: Path, capsys: Capture) -> None:
