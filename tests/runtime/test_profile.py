@@ -18,11 +18,6 @@ from onnxsqueeze.runtime.provider import NAME, session_options
 NUMBERS = dict.fromkeys(profile.SPARSE, 0.6) | dict.fromkeys(profile.SHARED, 4) | {profile.SKIPPING: 0.8}
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("ONNXSQUEEZE_CACHE", str(tmp_path / "cache"))
-
-
 def test_a_profile_is_kept() -> None:
     assert profile.read_profile() == ""
     text = profile.write_profile(NUMBERS)
