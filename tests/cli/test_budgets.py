@@ -201,7 +201,8 @@ def test_a_size_is_met_within_one_per_cent(folder: Path, capsys: Capture, share:
     onnx.save(model, "in.onnx")
     size = int(share * Path("in.onnx").stat().st_size)
     facts = told(capsys, "--calibration", "s.npz", "--target-size", str(size))
-    assert 0.99 * size <= Path("out.onnx").stat().st_size == facts["compressed_nbytes"] <= size
+    stamp = 64  # bytes that are set aside for the text of a longer pipeline
+    assert 0.99 * size - stamp <= Path("out.onnx").stat().st_size == facts["compressed_nbytes"] <= size
 
 
 def test_a_size_out_of_reach_is_refused_with_the_smallest(folder: Path, capsys: Capture) -> None:
