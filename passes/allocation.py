@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from onnxsqueeze.calibration.loss import OutputLoss
 from onnxsqueeze.calibration.samples import drawn
-from onnxsqueeze.calibration.trial import Trial
+from onnxsqueeze.calibration.trial import Proof, Trial
 from onnxsqueeze.errors import PassError
 from onnxsqueeze.passes.evidence import different, indivisible, lacking
 from onnxsqueeze.passes.grids import Grids, told
@@ -85,6 +85,9 @@ class Allocation:
         trial = Trial(self._model, self._judging, jobs, score, store) if self._judging else None
         held = Trial(self._model, held_out, jobs, store=store) if held_out else None
         whole = Trial(self._model, [*self._feeds, *self._judging], jobs, store=store) if trial and not score else None
+        proof = None
+        if held and not score:
+            proof = Proof(held, Trial(self._model, [*self._judging, *held_out], jobs, store=store))
         if self._budget.loss is not None and not score and trial and self._tells_nothing(trial):
             self._context.notes(f"allocate: nothing is changed: {lacking(self._samples())}")
             return 0
@@ -97,7 +100,7 @@ class Allocation:
             if self._budget.size is not None:
                 self._meet_size(tables, self._budget.size, trial)
             else:
-                self._meet_loss(tables, self._budget.loss or 0.0, trial, held, whole)
+                self._meet_loss(tables, self._budget.loss or 0.0, trial, proof, whole)
             self._tell(tables, trial, held)
         if trial is not None and trial.calls:
             self._context.notes(f"allocate: the scoring function ran {trial.told}")
@@ -141,7 +144,7 @@ class Allocation:
     # Budgets
 
     def _meet_loss(
-        self, tables: list[Table], limit: float, trial: Trial | None, held: Trial | None, whole: Trial | None
+        self, tables: list[Table], limit: float, trial: Trial | None, proof: Proof | None, whole: Trial | None
     ) -> None:
         if trial is None:
             self._choose(tables, within(tables, limit, 1))
@@ -153,13 +156,12 @@ class Allocation:
 
         progress.start("meet the loss, at most", EVALUATIONS + REFITS)
         search = Search(self._model, self._grids, tables, limit, trial, self._context.store, tell)
-        unseen = None if self._budget.score else held
-        if search.run(unseen, bool(self._feeds)) and search.best:
+        if search.run(proof, bool(self._feeds)) and search.best:
             progress.finish()
             progress.start("measure and repair, at most", STEPS)
             trials = [trial] if whole is None else [trial, whole]
             repair = Repair(self._model, self._grids, tables, limit, trials, self._context.store, tell)
-            repair.run(search.best, unseen)
+            repair.run(search.best, proof)
         else:
             self._choose(tables, [None] * len(tables))
         if not any(self._grids.now.values()):

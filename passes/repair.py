@@ -20,7 +20,7 @@ from onnxsqueeze.passes.search import largest
 
 if TYPE_CHECKING:
     from onnxsqueeze.calibration.loss import Loss
-    from onnxsqueeze.calibration.trial import Trial
+    from onnxsqueeze.calibration.trial import Proof, Trial
     from onnxsqueeze.model import Model
     from onnxsqueeze.passes.grids import Choices, Grids
     from onnxsqueeze.passes.search import Point
@@ -79,7 +79,7 @@ class Repair:
         self._moves = max(FEWEST, min(MOVES, WORK // sum(t.size for t in tables)))
         self._known: dict[Standing, list[float]] = {}
 
-    def run(self, point: Point, held: Trial | None) -> None:
+    def run(self, point: Point, proof: Proof | None) -> None:
         """Leaves the model at the fewest bytes found that hold, on samples held out, too; else where the point is."""
         first = Standing(point.chosen, point.chosen if point.refit else None)
         tables, groups = self._corrected(first)
@@ -88,7 +88,7 @@ class Repair:
         fewer = sorted((s for s in found if self._bound(s) <= self._limit), key=lambda s: -self._nbytes(s.chosen))
         if self._losses(first)[1] <= self._limit:
             fewer = [s for s in fewer if self._nbytes(s.chosen) < self._nbytes(first.chosen)]
-        self._settle(self._last([first, *fewer], held))
+        self._settle(self._last([first, *fewer], proof))
 
     # What is measured
 
@@ -214,21 +214,18 @@ class Repair:
         nbytes, loss = predicted(self._tables, [chosen[t.name] for t in self._tables])
         return max(0.0, nbytes - predicted(self._tables, within(self._tables, 2 * loss, 1))[0])
 
-    def _last(self, found: Sequence[Standing], held: Trial | None) -> Standing:
+    def _last(self, found: Sequence[Standing], proof: Proof | None) -> Standing:
         """The last whose loss holds on samples held out, looked for by halves; the first is known to hold."""
         low = place = high = len(found) - 1
-        if held is not None and high:
+        if proof is not None and high:
             low = 0
-            self._settle(found[0])
-            most = max(self._limit, held.loss(self._model).bound)  # of what was chosen among many
             for _ in range(CHECKS):
                 if low == high:
                     break
                 self._settle(found[place])
-                loss = held.loss(self._model)
-                self._tell(f"{100 * loss.value:.2f} % held out")
-                holds = loss.value <= self._limit and loss.bound <= most
-                low, high = (place, high) if holds else (low, place - 1)
+                value = proof.loss(self._model)
+                self._tell(f"{100 * value:.2f} % unseen")
+                low, high = (place, high) if value <= self._limit else (low, place - 1)
                 place = (low + high + 1) // 2
         return found[low]
 

@@ -12,7 +12,7 @@ from onnxsqueeze.passes.grids import told
 from onnxsqueeze.passes.rate_distortion import Table, within
 
 if TYPE_CHECKING:
-    from onnxsqueeze.calibration.trial import Trial
+    from onnxsqueeze.calibration.trial import Proof, Trial
     from onnxsqueeze.model import Model
     from onnxsqueeze.passes.grids import Choices, Grids, State
     from onnxsqueeze.pipeline.store import Store
@@ -55,7 +55,7 @@ class Search:
         self._limit, self._trial, self._store, self._tell = limit, trial, store, tell
         self.best: Point | None = None
 
-    def run(self, held: Trial | None, refit: bool) -> bool:
+    def run(self, proof: Proof | None, refit: bool) -> bool:
         """Leaves the model at the best point, which holds on samples held out, too; False where there is none.
 
         ``refit``: whether weights may be fitted in the order of their use.
@@ -72,10 +72,10 @@ class Search:
             if self.best is None:
                 return False
             self._put(self.best)
-            value = 0.0 if held is None else held.loss(self._model).bound
-            self._tell(f"{100 * value:.2f} % held out")
+            value = 0.0 if proof is None else proof.loss(self._model)
+            self._tell(f"{100 * value:.2f} % unseen")
             if value <= self._limit:
-                self._approach(held, failed)
+                self._approach(proof, failed)
                 return True
             point, self.best = self.best, None
             failed = point.predicted
@@ -85,17 +85,17 @@ class Search:
                 self._look(False, share * point.predicted, EVALUATIONS, ROUGHLY)
         return False
 
-    def _approach(self, held: Trial | None, failed: float) -> None:
+    def _approach(self, proof: Proof | None, failed: float) -> None:
         """From a point that holds towards one that did not on the samples held out, half of the way and again."""
         for _ in range(APPROACHES if failed else 0):
             assert self.best is not None
-            assert held is not None
+            assert proof is not None
             point = self.best
             middle = float(np.sqrt(point.predicted * failed))
             self._measure(middle, point.refit)
             if self.best is not point:
                 self._put(self.best)  # what is known from an earlier run has not been made in this one
-                if held.loss(self._model).bound <= self._limit:
+                if proof.loss(self._model) <= self._limit:
                     continue
             self.best, failed = point, middle
             self._put(point)

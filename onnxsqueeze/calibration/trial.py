@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +135,18 @@ class Trial:
         if not np.isfinite(value):
             raise ModelError(f"the scoring function gave {value}; it must give a number, the higher the better")
         return value
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """Samples that no weight was fitted to: those held out, which chose nothing, and those that steer, too."""
+
+    held_out: Trial
+    all: Trial
+
+    def loss(self, model: Model) -> float:
+        """What samples held out have lost or, where that is more, what others are likely to lose at most."""
+        return max(self.held_out.loss(model).value, self.all.loss(model).bound)
 
 
 def _files(path: Path) -> list[Path]:

@@ -14,7 +14,7 @@ import onnxsqueeze
 from onnxsqueeze.budget import Budget
 from onnxsqueeze.calibration.moments import Moments
 from onnxsqueeze.calibration.samples import drawn
-from onnxsqueeze.calibration.trial import Trial
+from onnxsqueeze.calibration.trial import Proof, Trial
 from onnxsqueeze.errors import PipelineError, SqueezeError
 from onnxsqueeze.model import Model
 from onnxsqueeze.passes import rate_distortion
@@ -232,13 +232,14 @@ def test_repair_keeps_what_holds_and_takes_fewer_bytes(tmp_path: Any, monkeypatc
     model, samples = Model.load(deep()), feeds(24)
     fitted, steering, held = samples[:12], samples[12:18], samples[18:]
     trials = [Trial(model, part, 2) for part in (steering, fitted + steering)]
-    unseen, limit = Trial(model, held, 2), 0.05
+    proof, limit = Proof(Trial(model, held, 2), Trial(model, steering + held, 2)), 0.05
     ours = grids(model, fitted, tmp_path)
     tables = [t.with_gains([1 / t.energy] * len(t.curves)) for t in ours.tables()]
     search = Search(model, ours, tables, limit, trials[0], Store(), lambda text: None)
-    assert search.run(unseen, True) and search.best
+    assert search.run(proof, True) and search.best
     before = predicted(tables, [ours.now[t.name] for t in tables])[0]
-    Repair(model, ours, tables, limit, trials, Store(), lambda text: None).run(search.best, unseen)
+    Repair(model, ours, tables, limit, trials, Store(), lambda text: None).run(search.best, proof)
     assert predicted(tables, [ours.now[t.name] for t in tables])[0] < before
     assert trials[0].loss(model).bound <= limit
-    assert unseen.loss(model).value <= limit
+    assert proof.held_out.loss(model).value <= proof.loss(model) <= limit
+    assert proof.loss(model) >= proof.all.loss(model).bound
