@@ -47,7 +47,7 @@ def test_the_main_job(tmp_path: Path) -> None:
 def test_the_command_that_runs_the_tests() -> None:
     (command,) = blocks("tests")
     assert command.count("\n") == 1, "one line, which .ci/run reads from here"
-    assert command.strip().endswith("-m pytest -q")
+    assert command.strip().endswith("-m pytest -q -n auto")
 
 
 def test_shell_commands(tmp_path: Path) -> None:
