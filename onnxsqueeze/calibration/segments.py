@@ -93,7 +93,9 @@ class Runner:
         if self._kept is None:
             return
         for number in range(self.count):
-            self._file(number, "next").replace(self._file(number, "now"))
+            now = self._file(number, "now")
+            now.unlink(missing_ok=True)  # file systems write out at once what replaces a file
+            self._file(number, "next").rename(now)
         self._start, self._known = stage.first, self._kept
 
     def _file(self, number: int, when: str) -> Path:
