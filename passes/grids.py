@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 Choices = Mapping[str, "Choice | None"]
+COARSER, MOST_COARSER = 8, 3  # steps an octave, and octaves, by which a grid may be coarser than chosen
 INPUTS = ("matrices", "uppers", "shares")  # of a weight's, by which it is put on grids
 FITTED = ("wanted", *INPUTS, "before", "means")  # of a weight fitted in order, by which it is put on another grid
 
@@ -295,5 +296,8 @@ def _names(kept: Any) -> list[str]:
 
 
 def _on_grid(quantizer: Quantizer, choice: Choice) -> Quantized | None:
-    """None where two measured steps would have done, but not this one between them."""
-    return quantizer.at(choice.fineness, quantizer.scales[-1] if choice.scaled else None)
+    """On the grid chosen, or the next coarser one that has few enough levels: values may have grown since tables were
+    measured, as they make up for what others lost."""
+    scale = quantizer.scales[-1] if choice.scaled else None
+    steps = (choice.fineness * 2 ** (step / COARSER) for step in range(MOST_COARSER * COARSER + 1))
+    return next((found for step in steps if (found := quantizer.at(step, scale)) is not None), None)

@@ -18,7 +18,7 @@ from onnxsqueeze.calibration.trial import Proof, Trial
 from onnxsqueeze.errors import PipelineError, SqueezeError
 from onnxsqueeze.model import Model
 from onnxsqueeze.passes import rate_distortion
-from onnxsqueeze.passes.grids import Grids
+from onnxsqueeze.passes.grids import Grids, _on_grid
 from onnxsqueeze.passes.quantizer import Inputs, Quantizer
 from onnxsqueeze.passes.rate_distortion import Choice, predicted
 from onnxsqueeze.passes.repair import Repair
@@ -243,3 +243,14 @@ def test_repair_keeps_what_holds_and_takes_fewer_bytes(tmp_path: Any, monkeypatc
     assert trials[0].loss(model).bound <= limit
     assert proof.held_out.loss(model).value <= proof.loss(model) <= limit
     assert proof.loss(model) >= proof.all.loss(model).bound
+
+
+def test_values_that_have_grown_get_the_next_coarser_grid() -> None:
+    """Fitted in order, values make up for what others lost, and may outgrow the levels that a table has measured."""
+    values = gaussian(64, 48)
+    values[3, 5] = 40
+    quantizer, choice = Quantizer(values, 1, None), Choice(2**-5, False)
+    assert quantizer.at(choice.fineness, None) is None, "over 255 levels"
+    found = _on_grid(quantizer, choice)
+    assert found is not None and len(found.sharing.codebook) > 64
+    assert abs(found.values - values).max() < 0.3
