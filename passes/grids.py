@@ -192,7 +192,11 @@ class Grids:
         original = self._originals[name]
         inputs = Inputs.of(self._readings[name][0], residual.moments, centred)
         wanted = inputs.target(original, residual, centred)
-        found = _on_grid(Quantizer(wanted, weight.channel_axis, inputs), choice)
+        quantizer = Quantizer(wanted, weight.channel_axis, inputs)
+        if not quantizer.fits(choice.fineness, quantizer.scales[-1] if choice.scaled else None):
+            wanted = original.astype(np.float32)  # what would make up for others has outgrown the grid
+            quantizer = Quantizer(wanted, weight.channel_axis, inputs)
+        found = _on_grid(quantizer, choice)
         means, before = residual.moments.means, np.zeros(0)
         if centred:
             before = self._outputs(name, original, residual.original_means)
