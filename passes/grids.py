@@ -192,11 +192,10 @@ class Grids:
         original = self._originals[name]
         inputs = Inputs.of(self._readings[name][0], residual.moments, centred)
         wanted = inputs.target(original, residual, centred)
-        quantizer = Quantizer(wanted, weight.channel_axis, inputs)
-        if not quantizer.fits(choice.fineness, quantizer.scales[-1] if choice.scaled else None):
+        found = _exactly(Quantizer(wanted, weight.channel_axis, inputs), choice)
+        if found is None:
             wanted = original.astype(np.float32)  # what would make up for others has outgrown the grid
-            quantizer = Quantizer(wanted, weight.channel_axis, inputs)
-        found = _on_grid(quantizer, choice)
+            found = _on_grid(Quantizer(wanted, weight.channel_axis, inputs), choice)
         means, before = residual.moments.means, np.zeros(0)
         if centred:
             before = self._outputs(name, original, residual.original_means)
@@ -299,9 +298,13 @@ def _names(kept: Any) -> list[str]:
     return kept
 
 
+def _exactly(quantizer: Quantizer, choice: Choice) -> Quantized | None:
+    """On the grid chosen; None where that has too many levels."""
+    return quantizer.at(choice.fineness, quantizer.scales[-1] if choice.scaled else None)
+
+
 def _on_grid(quantizer: Quantizer, choice: Choice) -> Quantized | None:
-    """On the grid chosen, or the next coarser one that has few enough levels: values may have grown since tables were
-    measured, as they make up for what others lost."""
-    scale = quantizer.scales[-1] if choice.scaled else None
-    steps = (choice.fineness * 2 ** (step / COARSER) for step in range(MOST_COARSER * COARSER + 1))
-    return next((found for step in steps if (found := quantizer.at(step, scale)) is not None), None)
+    """On the grid chosen, or the next coarser one that has few enough levels, as one between two measured may not."""
+    steps = (2 ** (step / COARSER) for step in range(MOST_COARSER * COARSER + 1))
+    grids = (_exactly(quantizer, replace(choice, fineness=step * choice.fineness)) for step in steps)
+    return next((found for found in grids if found is not None), None)

@@ -138,31 +138,24 @@ class Quantizer:
         normal = self._over(scale).astype(np.float64)
         return max(fineness * float(np.sqrt(np.mean(np.square(normal)))), 1e-30)
 
-    def fits(self, fineness: float, scale: Scale | None) -> bool:
-        """Whether that takes at most 255 levels."""
-        return self._levels(fineness, scale)[1] is not None
-
     def at(self, fineness: float, scale: Scale | None) -> Quantized | None:
         """The weight on a grid; None where that would take more than 255 levels."""
+        factors = (
+            None
+            if scale is None
+            else self._as_matrix(np.broadcast_to(scale.broadcast(self.values.ndim), self.values.shape))
+        )
+        normal = self._matrix if factors is None else self._matrix / factors
         step = self.step(fineness, scale)
-        factors, levels = self._levels(fineness, scale)
+        levels = _levels(float(normal.min()), float(normal.max()), step)
         if levels is None:
             return None
-        normal = self._matrix if factors is None else self._matrix / factors
         if self._inputs is None:
             indices = _rounded(normal, levels, step)
         else:
             indices = self._fitted(self._inputs, levels, step, factors)
         values = self._restored(indices, levels, scale)
         return Quantized(values, Sharing(levels, scale), self.error_of(values))
-
-    def _levels(self, fineness: float, scale: Scale | None) -> tuple[Array | None, Array | None]:
-        """What levels are multiplied with, shaped as the matrix or None for 1, and the levels; None for too many."""
-        if scale is None:
-            return None, _levels(float(self._matrix.min()), float(self._matrix.max()), self.step(fineness, None))
-        factors = self._as_matrix(np.broadcast_to(scale.broadcast(self.values.ndim), self.values.shape))
-        normal = self._matrix / factors
-        return factors, _levels(float(normal.min()), float(normal.max()), self.step(fineness, scale))
 
     def error_of(self, values: Array) -> float:
         """E ‖ΔW x‖² of a change to these values, summed over the outputs; without moments ‖ΔW‖²."""

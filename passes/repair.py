@@ -102,7 +102,7 @@ class Repair:
         def measure() -> list[float]:
             self._settle(standing)
             steering, *others = (trial.loss(self._model) for trial in self._trials)
-            doubted, plain = ([of(loss) for loss in others] for of in (_doubted, _plain))
+            doubted, plain = [_doubted(loss) for loss in others], [loss.value for loss in others]
             return [max(steering.bound, *doubted, 0.0), max(steering.bound, *plain, 0.0)]
 
         if standing not in self._known:
@@ -233,10 +233,6 @@ class Repair:
 def _doubted(loss: Loss) -> float:
     """With a standard error where decisions count, few of which change."""
     return max((o.value + (o.doubt if o.kind == "decisions" else 0.0) for o in loss.outputs), default=0.0)
-
-
-def _plain(loss: Loss) -> float:
-    return loss.value
 
 
 def _two(kept: Any) -> list[float]:
