@@ -1,4 +1,4 @@
-"""Indices of a uniform grid that cost least: squared error of the outputs and coded bits, one against the other.
+"""Indices of a grid that cost least: squared error of the outputs and coded bits, one against the other.
 
 With H = E[x xᵀ] of the inputs, weights W become levels Q that minimise tr (Q - W) H (Q - W)ᵀ + λ · bits(Q), bits being
 those that an entropy coder takes for each index (Chou, Lookabaugh and Gray 1989). Errors are first carried to the
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnxsqueeze.runtime.descent import Problem
+from onnxsqueeze.runtime.descent import Grid, Problem
 
 Array = npt.NDArray[Any]
 
@@ -48,20 +48,20 @@ def rounded(layers: list[Layer], levels: Array, step: float, worth: float, sweep
 
     Args:
         layers: all that share the grid, and so the code of their indices.
-        levels: float32 [levels], multiples of the step, rising, zero among them.
-        step: between two levels.
+        levels: float32 [levels], multiples of the step, rising, zero among them; some may be left out.
+        step: between two levels that are next to each other.
         worth: of a bit, in squared steps times the mean power of all weights.
         sweeps: of coordinate descent.
     """
     powers, sizes = [layer.powers() for layer in layers], [layer.weights.size for layer in layers]
     means = [float(left.mean(dtype=np.float64)) for _, left in powers]
     bit = np.float32(worth * np.average(means, weights=sizes))
-    zero, free = int(np.searchsorted(levels, 0)), np.zeros(len(levels), np.float32)
+    grid, free = Grid.of(levels, step), np.zeros(len(levels), np.float32)
 
     def problems(which: int) -> list[Problem]:
         prices = [np.ascontiguousarray(bit / power[which], np.float32) for power in powers]
         pairs = zip(layers, prices, strict=True)
-        return [Problem(levels, step, zero, free, price, layer.scales) for layer, price in pairs]
+        return [Problem(grid, free, price, layer.scales) for layer, price in pairs]
 
     carrying, found = problems(1), [np.empty(layer.weights.shape, np.uint8) for layer in layers]
     for _ in range(SETTLING + 1):
@@ -115,7 +115,7 @@ class _State:
 
     @staticmethod
     def of(layer: Layer, problem: Problem, found: Array) -> _State:
-        now = problem.levels[found]
+        now = problem.grid.levels[found]
         if layer.scales is not None:
             now *= layer.scales
         gradients = np.matmul(layer.moments, now - layer.weights)

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 Choices = Mapping[str, "Choice | None"]
-COARSER, MOST_COARSER = 8, 3  # steps an octave, and octaves, by which a grid may be coarser than chosen
 INPUTS = ("matrices", "uppers", "shares")  # of a weight's, by which it is put on grids
 FITTED = ("wanted", *INPUTS, "before", "means")  # of a weight fitted in order, by which it is put on another grid
 
@@ -192,10 +191,7 @@ class Grids:
         original = self._originals[name]
         inputs = Inputs.of(self._readings[name][0], residual.moments, centred)
         wanted = inputs.target(original, residual, centred)
-        found = _exactly(Quantizer(wanted, weight.channel_axis, inputs), choice)
-        if found is None:
-            wanted = original.astype(np.float32)  # what would make up for others has outgrown the grid
-            found = _on_grid(Quantizer(wanted, weight.channel_axis, inputs), choice)
+        found = _on_grid(Quantizer(wanted, weight.channel_axis, inputs), choice)
         means, before = residual.moments.means, np.zeros(0)
         if centred:
             before = self._outputs(name, original, residual.original_means)
@@ -298,13 +294,5 @@ def _names(kept: Any) -> list[str]:
     return kept
 
 
-def _exactly(quantizer: Quantizer, choice: Choice) -> Quantized | None:
-    """On the grid chosen; None where that has too many levels."""
-    return quantizer.at(choice.fineness, quantizer.scales[-1] if choice.scaled else None)
-
-
 def _on_grid(quantizer: Quantizer, choice: Choice) -> Quantized | None:
-    """On the grid chosen, or the next coarser one that has few enough levels, as one between two measured may not."""
-    steps = (2 ** (step / COARSER) for step in range(MOST_COARSER * COARSER + 1))
-    grids = (_exactly(quantizer, replace(choice, fineness=step * choice.fineness)) for step in steps)
-    return next((found for found in grids if found is not None), None)
+    return quantizer.at(choice.fineness, quantizer.scales[-1] if choice.scaled else None)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from onnxsqueeze.encode import Scale, Sharing
 from onnxsqueeze.encode.indices import reconstruct, row_chunks
 from onnxsqueeze.passes import descent
+from onnxsqueeze.passes.clusters import Cells, merge_cheapest
 from onnxsqueeze.passes.share import channel_scale
 from onnxsqueeze.passes.surgeon import MANY, factor, shrinkage
 from onnxsqueeze.runtime import native
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-MOST_LEVELS = 255
+MOST_LEVELS, MOST_STEPS = 255, 1 << 14  # of a grid, and steps from its lowest to its highest level
+FIRM = 1 << 40  # values that zero counts as, so that it stays where it is
 BIT = np.log(2) / 6  # of squared steps: what a bit is worth where a finer grid takes it, at 6 dB a bit
 WORTH, DOUBT = 0.7, 1.5  # share of it that serves inputs never seen best, and how it falls where few were seen
 ROUNDING = 1e-6  # of float32 sums, over the sums
@@ -139,7 +141,10 @@ class Quantizer:
         return max(fineness * float(np.sqrt(np.mean(np.square(normal)))), 1e-30)
 
     def at(self, fineness: float, scale: Scale | None) -> Quantized | None:
-        """The weight on a grid; None where that would take more than 255 levels."""
+        """The weight on a grid; None where it is thousands of steps wide.
+
+        Where more levels than 255 would be needed, outliers make do with some of them.
+        """
         factors = (
             None
             if scale is None
@@ -147,7 +152,7 @@ class Quantizer:
         )
         normal = self._matrix if factors is None else self._matrix / factors
         step = self.step(fineness, scale)
-        levels = _levels(float(normal.min()), float(normal.max()), step)
+        levels = _levels(normal, step)
         if levels is None:
             return None
         if self._inputs is None:
@@ -208,16 +213,35 @@ def _rounded(normal: Array, levels: Array, step: float) -> Array:
     if len(levels) == 1:
         return np.zeros(normal.shape, np.uint8)
     middles = ((levels[1:].astype(np.float64) + levels[:-1]) / 2).astype(np.float32)
+    gaps = np.diff(levels)
     flat = np.ascontiguousarray(normal.reshape(-1))
     bits = descent.code_bits(np.bincount(native.assign(flat, middles), minlength=len(levels)))
-    borders = middles + step * np.clip(BIT / 2 * np.diff(bits), -0.45, 0.45)
+    borders = middles + gaps * np.clip(BIT / 2 * np.square(step / gaps) * np.diff(bits), -0.45, 0.45)
     return native.assign(flat, np.maximum.accumulate(borders).astype(np.float32)).reshape(normal.shape)
 
 
-def _levels(low: float, high: float, step: float) -> Array | None:
-    """Multiples of the step over a range, zero among them, float32; None for over 255."""
-    least, most = np.rint(low / step), np.rint(high / step)
-    if most - least + 1 > MOST_LEVELS or not np.isfinite(most - least):
+def _levels(normal: Array, step: float) -> Array | None:
+    """Multiples of the step that values need, rising, zero among them, float32; None for too wide a range."""
+    least, most = (min(0.0, np.rint(normal.min() / step)), max(0.0, np.rint(normal.max() / step)))
+    if not most - least < MOST_STEPS:
         return None
-    places = np.arange(min(least, 0), max(most, 0) + 1)
-    return None if len(places) > MOST_LEVELS else (places * step).astype(np.float32)
+    places = np.arange(least, most + 1)
+    if len(places) > MOST_LEVELS:
+        taken = np.rint(normal.reshape(-1) / np.float32(step)).astype(np.int64) - int(least)
+        places = _fewer(places, np.bincount(np.clip(taken, 0, len(places) - 1), minlength=len(places)))
+    return (places * step).astype(np.float32)
+
+
+def _fewer(places: Array, counts: Array) -> Array:
+    """As many places as a codebook holds: all where values are, and others next to zero.
+
+    Where these are too many, two that lie close and have few values become one, again and again.
+    """
+    taken = (counts > 0) | (places == 0)
+    spare = MOST_LEVELS - int(taken.sum())
+    if spare >= 0:
+        unused = np.flatnonzero(~taken)
+        taken[unused[np.argsort(np.abs(places[unused]), kind="stable")[:spare]]] = True
+        return np.asarray(places[taken])
+    weights = np.where(places == 0, FIRM, counts)[taken].astype(np.float64)
+    return np.rint(merge_cheapest(Cells(weights, weights * places[taken]), MOST_LEVELS).centers)

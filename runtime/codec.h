@@ -203,9 +203,12 @@ typedef struct {
   const float* scales;             // what levels are multiplied with; null for 1
   const float* prices;             // of a bit, in squared steps: [groups, inputs, price_width]
   size_t price_width;              // 1 or outputs
-  const float* levels;             // [count]: step times (index - zero)
+  const float* levels;             // [count]: step times its place
   const float* bits;               // [count]: what an entropy coder takes for each
-  size_t count, zero;
+  const float* places;             // [count]: whole numbers, rising; some may be left out
+  size_t count, zero;              // `zero`: the level whose place is 0
+  const int32_t* nearest;          // [span]: the level nearest to each whole number from places[0] on
+  size_t span;
   float step;
 } osq_rounding;
 

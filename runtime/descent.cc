@@ -7,14 +7,22 @@
 namespace osq {
 namespace {
 
-constexpr size_t kTile = 64;  // outputs side by side, whose columns stay in the cache
+constexpr size_t kTile = 64;           // outputs side by side, whose columns stay in the cache
+constexpr size_t kMostSpan = 1 << 20;  // whole numbers that float32 tells apart, with room for fractions
 
 bool Valid(const osq_rounding* rounding) {
   if (rounding == nullptr) return false;
   const osq_rounding& r = *rounding;
   if (r.prices == nullptr || r.levels == nullptr || r.bits == nullptr) return false;
+  if (r.places == nullptr || r.nearest == nullptr) return false;
   if (r.first > r.last || r.last > r.inputs) return false;
-  if (r.count < 1 || r.count > 256 || r.zero >= r.count) return false;
+  if (r.count < 1 || r.count > 256 || r.zero >= r.count || r.span < r.count || r.span > kMostSpan)
+    return false;
+  const float lowest = r.places[0], highest = r.places[r.count - 1];
+  if (!(std::abs(lowest) <= kMostSpan) || lowest != std::trunc(lowest)) return false;
+  if (highest - lowest + 1 != static_cast<float>(r.span)) return false;
+  const auto known = [&](int32_t level) { return level >= 0 && static_cast<size_t>(level) < r.count; };
+  if (!std::all_of(r.nearest, r.nearest + r.span, known)) return false;
   return r.step > 0 && std::isfinite(1 / r.step) && (r.price_width == 1 || r.price_width == r.outputs);
 }
 
@@ -24,28 +32,28 @@ struct Column {
   size_t begin;  // of the column: [group, input, start]
 };
 
-// Of the nearest level, the one below it in size and zero, whichever costs least.
+// Of a level next to the value, the one below it in size and zero, whichever costs least.
 void Choose(const osq_rounding& r, const Column& column, const float* values, uint8_t* found) {
   const float* scales = r.scales == nullptr ? nullptr : r.scales + column.begin;
   const bool shared = r.price_width == 1;
   const float* prices = shared ? r.prices + column.group * r.inputs + column.input : r.prices + column.begin;
   const float inverse = 1 / r.step;
-  const float lowest = -static_cast<float>(r.zero), highest = static_cast<float>(r.count - 1 - r.zero);
-  const float* bits = r.bits + r.zero;
+  const float lowest = r.places[0], highest = r.places[r.count - 1];
+  const int start = static_cast<int>(lowest), zero = static_cast<int>(r.zero);
   for (size_t o = 0; o < column.width; ++o) {
     const float place = (scales == nullptr ? values[o] : values[o] / scales[o]) * inverse;
     const float inside = place > lowest ? std::min(place, highest) : lowest;  // NaN: the lowest
-    const int nearest = static_cast<int>(inside + std::copysign(0.5f, inside));
-    const int below = nearest - (nearest > 0) + (nearest < 0);
+    const int nearest = r.nearest[static_cast<int>(inside + std::copysign(0.5f, inside)) - start];
+    const int below = nearest - (nearest > zero) + (nearest < zero);
     const float price = prices[shared ? 0 : o];
     const auto cost = [&](int level) {
-      const float off = place - static_cast<float>(level);
-      return off * off + price * bits[level];
+      const float off = place - r.places[level];
+      return off * off + price * r.bits[level];
     };
-    const float first = cost(nearest), second = cost(below), third = cost(0);
+    const float first = cost(nearest), second = cost(below), third = cost(zero);
     int best = second < first ? below : nearest;
-    if (third < std::min(first, second)) best = 0;
-    found[o] = static_cast<uint8_t>(best + static_cast<int>(r.zero));
+    if (third < std::min(first, second)) best = zero;
+    found[o] = static_cast<uint8_t>(best);
   }
 }
 

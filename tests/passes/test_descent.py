@@ -11,12 +11,13 @@ import pytest
 from onnxsqueeze.passes import descent
 from onnxsqueeze.passes.descent import Layer, code_bits, rounded
 from onnxsqueeze.passes.surgeon import factor
-from onnxsqueeze.runtime.descent import Problem
+from onnxsqueeze.runtime.descent import Grid, Problem
 
 Array = np.ndarray[Any, Any]
 STEP = 0.4
 LEVELS = (np.arange(-6, 7) * STEP).astype(np.float32)
 ZERO = 6
+GAPPED = (np.array([-9, -6, -3, -2, -1, 0, 1, 2, 5, 8]) * STEP).astype(np.float32)
 
 
 def layer(groups: int, inputs: int, outputs: int, scaled: bool, seed: int = 0) -> Layer:
@@ -38,44 +39,47 @@ def cost(one: Layer, indices: Array, bits: Array, price: float) -> float:
     return float(error + price * bits[indices].sum(dtype=np.float64))
 
 
-def cheapest(value: float, price: float, bits: Array) -> int:
+def cheapest(value: float, price: float, bits: Array, levels: Array) -> int:
     """Of the nearest level, the one below it in size and zero."""
-    nearest = int(np.clip(round(value / STEP) + ZERO, 0, len(LEVELS) - 1))
-    candidates = (nearest, nearest - int(np.sign(nearest - ZERO)), ZERO)
-    return min(candidates, key=lambda i: float((value / STEP - (i - ZERO)) ** 2 + price * bits[i]))
+    places = np.rint(levels / STEP)
+    zero = int(np.flatnonzero(places == 0)[0])
+    nearest = int(np.abs(places - np.clip(round(value / STEP), places[0], places[-1])).argmin())
+    candidates = (nearest, nearest - int(np.sign(nearest - zero)), zero)
+    return min(candidates, key=lambda i: float((value / STEP - places[i]) ** 2 + price * bits[i]))
 
 
+@pytest.mark.parametrize("levels", [LEVELS, GAPPED], ids=["all", "gaps"])
 @pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize(("groups", "inputs", "outputs"), [(1, 9, 70), (3, 5, 2)])
-def test_the_library_does_as_the_reference(groups: int, inputs: int, outputs: int, scaled: bool) -> None:
+def test_the_library_does_as_the_reference(groups: int, inputs: int, outputs: int, scaled: bool, levels: Array) -> None:
     one = layer(groups, inputs, outputs, scaled)
-    bits = code_bits(np.array([1, 2, 5, 9, 20, 50, 90, 50, 20, 9, 5, 2, 1]))
+    bits = code_bits(np.array([1, 2, 5, 9, 20, 50, 90, 50, 20, 9, 5, 2, 1])[: len(levels)])
     prices = np.random.default_rng(1).uniform(0, 0.3, (groups, inputs, outputs if scaled else 1)).astype(np.float32)
-    problem = Problem(LEVELS, STEP, ZERO, bits, prices, one.scales)
+    problem = Problem(Grid.of(levels, STEP), bits, prices, one.scales)
     wide, scales = np.broadcast_to(prices, one.weights.shape), np.ones(one.weights.shape)
     scales = scales if one.scales is None else one.scales
     carried, errors, found = np.array(one.weights), np.empty_like(one.weights), np.empty(one.weights.shape, np.uint8)
     problem.carry(carried, one.uppers, errors, found, slice(0, inputs))
     now = one.weights.astype(np.float64)
     for g, j, o in np.ndindex(one.weights.shape):
-        wanted = cheapest(now[g, j, o] / scales[g, j, o], wide[g, j, o], bits)
+        wanted = cheapest(now[g, j, o] / scales[g, j, o], wide[g, j, o], bits, levels)
         assert found[g, j, o] == wanted
-        error = (now[g, j, o] - LEVELS[wanted] * scales[g, j, o]) / one.uppers[g, j, j]
+        error = (now[g, j, o] - levels[wanted] * scales[g, j, o]) / one.uppers[g, j, j]
         now[g, j + 1 :, o] -= one.uppers[g, j, j + 1 :] * error
 
-    levels = LEVELS[found] * scales.astype(np.float32)
-    gradients, moved = np.matmul(one.moments, levels - one.weights), np.empty_like(levels)
-    slow, slopes = levels.astype(np.float64), gradients.astype(np.float64)
-    problem.descend(levels, one.moments, gradients, moved, found, slice(0, inputs))
+    fast = levels[found] * scales.astype(np.float32)
+    gradients, moved = np.matmul(one.moments, fast - one.weights), np.empty_like(fast)
+    slow, slopes = fast.astype(np.float64), gradients.astype(np.float64)
+    problem.descend(fast, one.moments, gradients, moved, found, slice(0, inputs))
     for g, j, o in np.ndindex(one.weights.shape):
         target = slow[g, j, o] - slopes[g, j, o] / one.moments[g, j, j]
-        wanted = cheapest(target / scales[g, j, o], wide[g, j, o], bits)
+        wanted = cheapest(target / scales[g, j, o], wide[g, j, o], bits, levels)
         assert found[g, j, o] == wanted
-        step = LEVELS[wanted] * scales[g, j, o] - slow[g, j, o]
+        step = levels[wanted] * scales[g, j, o] - slow[g, j, o]
         assert moved[g, j, o] == pytest.approx(step, abs=1e-5)
         slow[g, j, o] += step
         slopes[g, :, o] += one.moments[g, :, j] * step
-    assert levels == pytest.approx(slow, abs=1e-5)
+    assert fast == pytest.approx(slow, abs=1e-5)
     assert gradients == pytest.approx(slopes, rel=1e-3, abs=1e-3)
 
 
@@ -113,8 +117,13 @@ def test_what_matters_less_costs_fewer_bits() -> None:
 def test_arrays_that_do_not_fit_are_refused() -> None:
     prices, found = np.ones((1, 4, 1), np.float32), np.empty((1, 4, 3), np.uint8)
     weights = np.ones((1, 4, 3), np.float32)
-    problem = Problem(LEVELS, STEP, ZERO, np.zeros(13, np.float32), prices, None)
+    problem = Problem(Grid.of(LEVELS, STEP), np.zeros(13, np.float32), prices, None)
     with pytest.raises(ValueError, match="do not fit"):
         problem.carry(weights, np.ones((1, 3, 3), np.float32), weights, found, slice(0, 4))
     with pytest.raises(TypeError, match="float32"):
         problem.carry(weights.astype(np.float64), None, None, found, slice(0, 4))
+
+
+def test_a_grid_without_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="zero"):
+        Grid.of(np.array([-2, -1, 1], np.float32), 1.0)

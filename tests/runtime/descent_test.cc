@@ -47,11 +47,26 @@ struct Case {
         scales(random->Chance(2) ? Normals(random, groups * inputs * outputs) : Floats()),
         prices(Normals(random, groups * inputs * price_width)),
         bits(Normals(random, count)),
+        places(count),
         levels(count) {
     for (float& scale : scales) scale = std::exp(scale / 4);
     for (float& price : prices) price = std::abs(price) / 4;
     for (float& bit : bits) bit = std::abs(bit) * 4;
-    for (size_t i = 0; i < count; ++i) levels[i] = step * (static_cast<float>(i) - static_cast<float>(zero));
+    const bool gaps = random->Chance(2);
+    for (size_t i = zero + 1; i < count; ++i) places[i] = places[i - 1] + Gap(random, gaps);
+    for (size_t i = zero; i-- > 0;) places[i] = places[i + 1] - Gap(random, gaps);
+    for (size_t i = 0; i < count; ++i) levels[i] = step * places[i];
+    for (float at = places[0]; at <= places[count - 1]; ++at) {
+      int32_t best = 0;
+      for (size_t i = 0; i < count; ++i)
+        if (std::abs(places[i] - at) < std::abs(places[static_cast<size_t>(best)] - at))
+          best = static_cast<int32_t>(i);
+      nearest.push_back(best);
+    }
+  }
+
+  static float Gap(Random* random, bool gaps) {
+    return gaps ? static_cast<float>(random->Between(1, 5)) : 1.0f;
   }
 
   size_t size() const { return groups * inputs * outputs; }
@@ -62,39 +77,48 @@ struct Case {
   }
 
   double Cost(double place, long level, float price_of_bit) const {
-    const double off = place - static_cast<double>(level);
-    return off * off +
-           static_cast<double>(price_of_bit) * bits[static_cast<size_t>(level + static_cast<long>(zero))];
+    const double off = place - static_cast<double>(places[static_cast<size_t>(level)]);
+    return off * off + static_cast<double>(price_of_bit) * bits[static_cast<size_t>(level)];
   }
 
-  // Of the nearest level, the one below it in size and zero none costs less.
+  // Of the level that is said to be nearest, the one below it in size and zero none costs less.
   void CheckChoice(double wanted, size_t g, size_t j, size_t o, uint8_t found) const {
     const double place = wanted / (static_cast<double>(scale(at(g, j, o))) * step);
-    const double low = -static_cast<double>(zero), high = static_cast<double>(count - 1 - zero);
-    const long nearest = std::lround(std::min(std::max(place, low), high));
-    const long below = nearest - (nearest > 0) + (nearest < 0);
+    const double inside = std::min<double>(std::max<double>(place, places[0]), places[count - 1]);
+    const long none = static_cast<long>(zero);
+    const long next = nearest[static_cast<size_t>(std::lround(inside) - std::lround(places[0]))];
+    const long below = next - (next > none) + (next < none);
     const float p = price(g, j, o);
-    const double least = std::min({Cost(place, nearest, p), Cost(place, below, p), Cost(place, 0, p)});
+    const double least = std::min({Cost(place, next, p), Cost(place, below, p), Cost(place, none, p)});
     CHECK(found < count);
-    const double own = Cost(place, static_cast<long>(found) - static_cast<long>(zero), p);
+    const double own = Cost(place, found, p);
     CHECK(own <= least + 1e-3 * (1 + place * place));
   }
 
   size_t groups, inputs, outputs, count, zero, first, last, price_width;
   float step;
-  Floats scales, prices, bits, levels;
+  Floats scales, prices, bits, places, levels;
+  std::vector<int32_t> nearest;
 };
 
 // A case with each of its arrays an exact one.
 struct Placed {
-  explicit Placed(const Case& c) : scales(c.scales), prices(c.prices), bits(c.bits), levels(c.levels) {
-    rounding = {c.groups,      c.inputs,      c.outputs,
-                c.first,       c.last,        c.scales.empty() ? nullptr : scales.data(),
-                prices.data(), c.price_width, levels.data(),
-                bits.data(),   c.count,       c.zero,
+  explicit Placed(const Case& c)
+      : scales(c.scales),
+        prices(c.prices),
+        bits(c.bits),
+        places(c.places),
+        levels(c.levels),
+        nearest(c.nearest) {
+    rounding = {c.groups,      c.inputs,       c.outputs,
+                c.first,       c.last,         c.scales.empty() ? nullptr : scales.data(),
+                prices.data(), c.price_width,  levels.data(),
+                bits.data(),   places.data(),  c.count,
+                c.zero,        nearest.data(), c.nearest.size(),
                 c.step};
   }
-  Exact<float> scales, prices, bits, levels;
+  Exact<float> scales, prices, bits, places, levels;
+  Exact<int32_t> nearest;
   osq_rounding rounding;
 };
 
@@ -206,10 +230,11 @@ void TestOddValues(Random* random) {
 }
 
 void TestRefusals() {
-  const float one = 1;
+  const float one = 1, none = 0, half = 0.5f;
+  const int32_t first = 0, beyond = 1, before = -1;
   float value = 0;
   uint8_t found = 0;
-  const osq_rounding good = {1, 1, 1, 0, 1, nullptr, &one, 1, &one, &one, 1, 0, 1.0f};
+  const osq_rounding good = {1, 1, 1, 0, 1, nullptr, &one, 1, &one, &one, &none, 1, 0, &first, 1, 1.0f};
   CHECK(osq_carry(&good, &value, nullptr, nullptr, &found) == OSQ_OK);
   CHECK(osq_carry(nullptr, &value, nullptr, nullptr, &found) == OSQ_BAD_ARGUMENT);
   CHECK(osq_carry(&good, nullptr, nullptr, nullptr, &found) == OSQ_BAD_ARGUMENT);
@@ -218,7 +243,7 @@ void TestRefusals() {
   CHECK(osq_descend(&good, &value, &one, nullptr, &value, &found) == OSQ_BAD_ARGUMENT);
   CHECK(osq_descend(&good, &value, &one, &value, nullptr, &found) == OSQ_BAD_ARGUMENT);
   CHECK(osq_descend(&good, &value, nullptr, &value, &value, &found) == OSQ_BAD_ARGUMENT);
-  osq_rounding bad[8];
+  osq_rounding bad[15];
   for (osq_rounding& each : bad) each = good;
   bad[0].last = 2;
   bad[1].first = 2;
@@ -228,6 +253,13 @@ void TestRefusals() {
   bad[5].step = 0;
   bad[6].step = std::numeric_limits<float>::quiet_NaN();
   bad[7].price_width = 2;
+  bad[8].places = nullptr;
+  bad[9].nearest = nullptr;
+  bad[10].nearest = &beyond;
+  bad[11].nearest = &before;
+  bad[12].span = 0;
+  bad[13].span = size_t{1} << 40;
+  bad[14].places = &half;
   for (const osq_rounding& each : bad)
     CHECK(osq_carry(&each, &value, nullptr, nullptr, &found) == OSQ_BAD_ARGUMENT);
 }
