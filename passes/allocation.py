@@ -84,10 +84,10 @@ class Allocation:
         store = self._context.store
         trial = Trial(self._model, self._judging, jobs, score, store) if self._judging else None
         held = Trial(self._model, held_out, jobs, store=store) if held_out else None
-        whole = Trial(self._model, [*self._feeds, *self._judging], jobs, store=store) if trial and not score else None
+        whole = Trial(self._model, [*self._judging, *self._feeds], jobs, store=store) if trial and not score else None
         proof = None
         if held and not score:
-            proof = Proof(held, Trial(self._model, [*self._judging, *held_out], jobs, store=store))
+            proof = Proof(Trial(self._model, [*held_out, *self._judging], jobs, store=store), len(held_out))
         if self._budget.loss is not None and not score and trial and self._tells_nothing(trial):
             self._context.notes(f"allocate: nothing is changed: {lacking(self._samples())}")
             return 0
@@ -159,8 +159,8 @@ class Allocation:
         if search.run(proof, bool(self._feeds)) and search.best:
             progress.finish()
             progress.start("measure and repair, at most", STEPS)
-            trials = [trial] if whole is None else [trial, whole]
-            repair = Repair(self._model, self._grids, tables, limit, trials, self._context.store, tell)
+            counts = [None] if whole is None else [len(self._judging), None]
+            repair = Repair(self._model, self._grids, tables, limit, whole or trial, counts, self._context.store, tell)
             repair.run(search.best, proof)
         else:
             self._choose(tables, [None] * len(tables))

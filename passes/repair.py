@@ -69,13 +69,14 @@ class Repair:
         grids: Grids,
         tables: Sequence[Table],
         limit: float,
-        trials: Sequence[Trial],
+        trial: Trial,
+        counts: Sequence[int | None],
         store: Store,
         tell: Callable[[str], None],
     ) -> None:
-        """``trials``: on the samples that steer, and on all those, too, that weights were fitted to."""
+        """``counts``: of the trial's samples those that steer, and all of them, with those that were fitted to."""
         self._model, self._grids, self._tables = model, grids, list(tables)
-        self._limit, self._trials, self._store, self._tell = limit, trials, store, tell
+        self._limit, self._trial, self._counts, self._store, self._tell = limit, trial, counts, store, tell
         self._moves = max(FEWEST, min(MOVES, WORK // sum(t.size for t in tables)))
         self._known: dict[Standing, list[float]] = {}
 
@@ -101,7 +102,7 @@ class Repair:
 
         def measure() -> list[float]:
             self._settle(standing)
-            steering, *others = (trial.loss(self._model) for trial in self._trials)
+            steering, *others = self._trial.losses(self._model, self._counts)
             doubted, plain = [_doubted(loss) for loss in others], [loss.value for loss in others]
             return [max(steering.bound, *doubted, 0.0), max(steering.bound, *plain, 0.0)]
 
@@ -115,12 +116,12 @@ class Repair:
 
         def measure() -> float:
             self._settle(standing)
-            return self._trials[0].loss(self._model, scored=False).shift
+            return self._trial.loss(self._model, self._counts[0], scored=False).shift
 
         return self._store.recall("repair-shift", self._key(standing), measure, float, float)
 
     def _key(self, standing: Standing) -> dict[str, object]:
-        judged = [trial.key for trial in self._trials]
+        judged = [self._trial.key, list(self._counts)]
         fitted = None if standing.fitted is None else told(standing.fitted)
         return {**self._grids.key, "fitted": fitted, "judged": judged, "choices": told(standing.chosen)}
 

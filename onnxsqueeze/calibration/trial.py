@@ -79,15 +79,19 @@ class Trial:
 
     def loss(self, model: Model, count: int | None = None, scored: bool = True) -> Loss:
         """Of a variant, on the first ``count`` samples; with a scoring function, and unless told not to, its too."""
-        count = len(self._feeds) if count is None else min(count, len(self._feeds))
+        return self.losses(model, [count], scored)[0]
+
+    def losses(self, model: Model, counts: Sequence[int | None], scored: bool = True) -> list[Loss]:
+        """The same for several counts of first samples; each of them runs once."""
+        firsts = [len(self._feeds) if count is None else min(count, len(self._feeds)) for count in counts]
         scored = scored and self._score is not None
         with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder:
             path = Path(folder) / "model.onnx"
             model.save(path, durable=False)
             key = dict(self.key)
             if self._store:
-                key |= {"variant": digest_of_files(_files(path)), "count": count, "scored": scored}
-            return self._store.recall("loss", key, lambda: self._loss(path, count, scored), asdict, _unpacked)
+                key |= {"variant": digest_of_files(_files(path)), "counts": firsts, "scored": scored}
+            return self._store.recall("losses", key, lambda: self._losses(path, firsts, scored), _packed, _unpacked)
 
     @property
     def rows(self) -> int:
@@ -100,14 +104,18 @@ class Trial:
             self._runs = self._run(self._path, self._feeds)
         return self._runs
 
-    def _loss(self, path: Path, count: int, scored: bool) -> Loss:
-        if count not in self._references:
-            self._references[count] = Reference(self._names, self._axes, self._original()[:count])
-        found = self._references[count].compare(self._run(path, self._feeds[:count]))
+    def _losses(self, path: Path, counts: Sequence[int], scored: bool) -> list[Loss]:
+        runs = self._run(path, self._feeds[: max(counts)])
+        found = [self._reference(count).compare(runs[:count]) for count in counts]
         if not scored or self.original_score is None:
             return found
         lost = (self.original_score - self._scored(path)) / self.original_score
-        return Loss((*found.outputs, OutputLoss("score", "score", 1, lost, lost, 0.0)))
+        return [Loss((*loss.outputs, OutputLoss("score", "score", 1, lost, lost, 0.0))) for loss in found]
+
+    def _reference(self, count: int) -> Reference:
+        if count not in self._references:
+            self._references[count] = Reference(self._names, self._axes, self._original()[:count])
+        return self._references[count]
 
     def _run(self, path: Path, feeds: Sequence[Feed]) -> list[list[Array]]:
         session = open_session(path, 1)  # so that results do not depend on the number of threads
@@ -141,12 +149,13 @@ class Trial:
 class Proof:
     """Samples that no weight was fitted to: those held out, which chose nothing, and those that steer, too."""
 
-    held_out: Trial
-    all: Trial
+    trial: Trial  # on those held out, then on the others
+    held_out: int
 
     def loss(self, model: Model) -> float:
         """What samples held out have lost or, where that is more, what others are likely to lose at most."""
-        return max(self.held_out.loss(model).value, self.all.loss(model).bound)
+        held_out, all_of_them = self.trial.losses(model, (self.held_out, None))
+        return max(held_out.value, all_of_them.bound)
 
 
 def _files(path: Path) -> list[Path]:
@@ -154,5 +163,9 @@ def _files(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f"{path.name}*"))
 
 
-def _unpacked(kept: Any) -> Loss:
-    return Loss(tuple(OutputLoss(**output) for output in kept["outputs"]))
+def _packed(losses: list[Loss]) -> Any:
+    return [[asdict(output) for output in loss.outputs] for loss in losses]
+
+
+def _unpacked(kept: Any) -> list[Loss]:
+    return [Loss(tuple(OutputLoss(**output) for output in outputs)) for outputs in kept]
