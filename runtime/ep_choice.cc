@@ -19,8 +19,9 @@ constexpr size_t kRowsWorthIt = 1 << 16;   // elements of an embedding whose mem
 // What the input of one column costs to lay out, as a share of zeros times outputs: in products with more
 // rows than a vector, and in convolutions.
 constexpr double kPerColumn = 8;
-constexpr double kPerReorder =
-    8;  // the same, of what onnxruntime does between its layout of convolutions and ours
+// The same, of what onnxruntime does between its layout of convolutions and ours.
+constexpr double kPerReorder = 16;
+constexpr int kMostBetween = 3;  // nodes between two convolutions, all in the layout of these
 
 // Options of a session: "" where one is not set.
 std::string Option(const OrtApi* api, const OrtSessionOptions* options, const char* name) {
@@ -100,28 +101,13 @@ bool IsCut(const Graph& graph, const GraphValue& value) {
   return node != nullptr && node->op_type == "ThresholdedRelu";
 }
 
-// Whether a node is a convolution that stays with onnxruntime, whatever its weight.
-bool StaysDense(const Graph& graph, const GraphNode* node) {
-  return node != nullptr && node->op_type == "Conv" && graph.Int(*node, "group", 1) != 1;
-}
-
 bool IsActivation(const GraphNode& node) {
   constexpr const char* kNames[] = {"Clip", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "ThresholdedRelu"};
   return std::any_of(std::begin(kNames), std::end(kNames),
                      [&](const char* name) { return node.op_type == name; });
 }
 
-bool ComesFromDense(const Graph& graph, const GraphValue& value) {
-  const GraphNode* node = graph.Producer(value.name);
-  if (node != nullptr && IsActivation(*node)) node = graph.Producer(node->inputs[0].name);
-  return StaysDense(graph, node);
-}
-
-bool GoesToDense(const Graph& graph, const GraphValue& value) {
-  const GraphNode* node = graph.OnlyConsumer(value);
-  if (node != nullptr && IsActivation(*node)) node = graph.OnlyConsumer(node->outputs[0]);
-  return StaysDense(graph, node);
-}
+bool KeepsLayout(const GraphNode& node) { return node.op_type == "Add" || IsActivation(node); }
 
 // Rows of the input of a product; -1 where its shape leaves them open.
 int64_t RowsOf(const std::vector<int64_t>& shape) {
@@ -136,6 +122,13 @@ int64_t PositionsOf(const std::vector<int64_t>& shape) {
   for (size_t i = 2; i < shape.size(); ++i)
     positions = shape[i] < 0 || positions < 0 ? -1 : positions * shape[i];
   return positions;
+}
+
+Consumer ConvolutionOf(const Graph& graph, const GraphNode& node) {
+  Consumer consumer{Match::kConvolution};
+  consumer.groups = graph.Int(node, "group", 1);
+  consumer.rows = PositionsOf(graph.KnownShape(node.outputs[0]));
+  return consumer;
 }
 
 }  // namespace
@@ -198,13 +191,42 @@ Decision Choice::Decide(const Graph& graph, const Match& match) const {
     consumer.rows = RowsOf(graph.KnownShape(match.input));
     consumer.is_cut = IsCut(graph, match.input);
   }
-  if (match.kind == Match::kConvolution) {
-    consumer.groups = graph.Int(*match.consumer, "group", 1);
-    consumer.rows = PositionsOf(graph.KnownShape(match.consumer->outputs[0]));
-    consumer.comes_from_dense = ComesFromDense(graph, match.input);
-    consumer.goes_to_dense = GoesToDense(graph, match.output);
-  }
-  return Decide(weight, consumer);
+  if (match.kind != Match::kConvolution || mode_ == kAlways) return Decide(weight, consumer);
+  consumer = ConvolutionOf(graph, *match.consumer);
+  const Decision alone = Decide(weight, consumer);
+  if (alone.kernel == Kernel::kStock) return alone;
+  consumer.comes_from_dense = ComesFromDense(graph, match.input, kMostBetween);
+  consumer.goes_to_dense = GoesToDense(graph, match.output, kMostBetween);
+  return consumer.comes_from_dense || consumer.goes_to_dense ? Decide(weight, consumer) : alone;
+}
+
+// Whether a convolution stays with onnxruntime, whatever is next to it.
+bool Choice::StaysDense(const Graph& graph, const GraphNode& node) const {
+  const GraphNode* decode = node.inputs.size() < 2 ? nullptr : graph.Producer(node.inputs[1].name);
+  if (decode == nullptr || !IsDecode(*decode)) return true;
+  const auto known = dense_.find(decode->outputs[0].name);
+  if (known != dense_.end()) return known->second;
+  Weight weight;
+  const bool stays = OpenWeight(graph, *decode, &weight) != OSQ_OK ||
+                     Decide(weight, ConvolutionOf(graph, node)).kernel == Kernel::kStock;
+  return dense_[decode->outputs[0].name] = stays;
+}
+
+bool Choice::ComesFromDense(const Graph& graph, const GraphValue& value, int most) const {
+  const GraphNode* node = graph.Producer(value.name);
+  if (node == nullptr) return false;
+  if (node->op_type == "Conv") return StaysDense(graph, *node);
+  const auto comes = [&](const GraphValue& input) { return ComesFromDense(graph, input, most - 1); };
+  return most > 0 && KeepsLayout(*node) && std::any_of(node->inputs.begin(), node->inputs.end(), comes);
+}
+
+bool Choice::GoesToDense(const Graph& graph, const GraphValue& value, int most) const {
+  const std::vector<const GraphNode*> users = graph.Consumers(value);
+  return std::any_of(users.begin(), users.end(), [&](const GraphNode* node) {
+    if (node == nullptr) return false;
+    if (node->op_type == "Conv") return node->inputs[0].name == value.name && StaysDense(graph, *node);
+    return most > 0 && KeepsLayout(*node) && GoesToDense(graph, node->outputs[0], most - 1);
+  });
 }
 
 Decision Choice::Decide(const Weight& weight, const Consumer& consumer) const {

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <unordered_map>
 
 #include "ep_compute.h"
 
@@ -43,13 +44,17 @@ class Choice {
   Decision Forced(const Weight& weight, const Consumer& consumer) const;
   Decision DecideLinear(const Weight& weight, const Consumer& consumer) const;
   Decision DecideConvolution(const Weight& weight, const Consumer& consumer) const;
+  bool StaysDense(const Graph& graph, const GraphNode& node) const;
+  bool ComesFromDense(const Graph& graph, const GraphValue& value, int most) const;
+  bool GoesToDense(const Graph& graph, const GraphValue& value, int most) const;
   double ZerosFor(Batch batch, bool is_cached) const;
   Decision Sparse(const Consumer& consumer, std::string reason) const;
 
   Mode mode_ = kAuto;
   Skip skip_ = kSkipWhereCut;
   std::string account_;
-  std::map<std::string, double> profile_;  // names of runtime/calibrate.py
+  std::map<std::string, double> profile_;                // names of runtime/profile.py
+  mutable std::unordered_map<std::string, bool> dense_;  // convolutions by the name of the weight: StaysDense
 };
 
 }  // namespace osq

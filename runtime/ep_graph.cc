@@ -87,6 +87,14 @@ const GraphNode* Graph::OnlyConsumer(const GraphValue& value) const {
   return IsUsedOutside(value) ? nullptr : &nodes_[range.first->second];
 }
 
+std::vector<const GraphNode*> Graph::Consumers(const GraphValue& value) const {
+  std::vector<const GraphNode*> found;
+  const auto range = consumers_.equal_range(value.name);
+  for (auto it = range.first; it != range.second; ++it) found.push_back(&nodes_[it->second]);
+  if (IsUsedOutside(value)) found.push_back(nullptr);
+  return found;
+}
+
 SessionGraph::SessionGraph(const OrtApi* api, const OrtGraph* graph) : Graph(api) {
   size_t count = 0;
   Check(ort::Graph_GetNumNodes::Call(api, graph, &count));

@@ -60,6 +60,9 @@ class Graph {
   // The one node that uses a value; null where several do, or none, or the graph gives it out.
   const GraphNode* OnlyConsumer(const GraphValue& value) const;
 
+  // The nodes that use a value; null among them where something beyond the nodes does, too.
+  std::vector<const GraphNode*> Consumers(const GraphValue& value) const;
+
   // The elements of a constant initializer, and its shape; data is null where the value is none.
   virtual Vector Constant(const GraphValue& value, std::vector<int64_t>* shape) const = 0;
 

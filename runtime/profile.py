@@ -26,7 +26,7 @@ SPARSE = ("vector", "cached", "few", "many", "pointwise", "spatial")
 SHARED = ("shared_vector", "shared_cached", "shared_few")
 SKIPPING = "skipping"
 NAMES = (*SPARSE, *SHARED, SKIPPING)
-VERSION = 4  # of the kernels: another one makes older measurements void
+VERSION = 5  # of the kernels and how they are measured: another one makes older measurements void
 
 
 def cache_folder() -> Path:

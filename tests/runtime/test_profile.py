@@ -90,6 +90,30 @@ def test_convolutions_between_depthwise_ones_need_more_zeros(text: str, nodes: i
     assert native(model, [{"x": sparse(1, 64, 8, 8)}], tmp_path, "auto", None)[1] == nodes
 
 
+PARTS = {
+    "k": sparse(64, 64, 1, 1, zeros=0),
+    "a": sparse(64, 64, 1, 1, zeros=0.85),
+    "b": sparse(64, 64, 1, 1, zeros=0.85),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "nodes"),
+    [
+        ("c = Conv(x, a)  r = Relu(c)  y = Conv(r, b)", 2),
+        ("c = Conv(x, k)  r = Relu(c)  y = Conv(r, b)", 0),
+        ("c = Conv(x, a)  r = Relu(c)  y = Conv(r, k)", 0),
+        ("c = Conv(x, k)  d = Conv(x, a)  s = Add(c, d)  r = Relu(s)  y = Conv(r, b)", 1),
+    ],
+)
+def test_convolutions_next_to_dense_ones_need_more_zeros(text: str, nodes: int, tmp_path: Path) -> None:
+    """Those that stay dense have another layout, and what lies between them is brought from one to the other."""
+    profile.write_profile(NUMBERS | {"pointwise": 0.7})
+    tensors = {name: PARTS[name] for name in PARTS if f", {name})" in text}
+    model = packed(build(f"(float[1,64,8,8] x) => (float[1,64,8,8] y) {{ {text} }}", **tensors))
+    assert native(model, [{"x": sparse(1, 64, 8, 8)}], tmp_path, "auto", None)[1] == nodes
+
+
 @pytest.mark.parametrize("text", ["vector", "vector=", "vector=0.5x", "other=1", "vector=0.5,,few=1"])
 def test_the_provider_refuses_what_is_none(text: str) -> None:
     model = packed(build("(float[n,150] x) => (float[n,100] y) { y = MatMul(x, w) }", w=sparse(150, 100)))
