@@ -16,7 +16,7 @@ from onnxsqueeze.calibration.loss import OutputLoss
 from onnxsqueeze.calibration.samples import drawn
 from onnxsqueeze.calibration.trial import Proof, Trial
 from onnxsqueeze.errors import PassError
-from onnxsqueeze.passes.evidence import different, indivisible, lacking
+from onnxsqueeze.passes.evidence import constant, different, indivisible, lacking
 from onnxsqueeze.passes.grids import Grids, told
 from onnxsqueeze.passes.rate_distortion import Choice, Table, within
 from onnxsqueeze.passes.repair import STEPS, Repair
@@ -223,6 +223,9 @@ class Allocation:
         apart = self._judging is not self._feeds
         account = Account(*counts, loss(trial), loss(held), tuple(chosen), apart=apart)
         self._context.accounts(account)
+        for name in constant(self._samples()) if self._feeds else ():
+            told = "what acts on nothing else is not judged; of a state, give samples from the midst of use"
+            self._context.notes(f"allocate: '{name}' is zero in all samples: {told}")
         if self._feeds and (found := lacking(self._samples())):
             self._context.notes(f"allocate: {found}")
         elif self._budget.loss is not None and not self._budget.score:

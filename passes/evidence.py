@@ -1,10 +1,13 @@
-"""How much samples can tell: too few of them, or all the same, and decisions of which not one may change."""
+"""How much samples can tell: too few of them, or all the same; inputs that they leave at zero; and decisions of which
+not one may change."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from onnxsqueeze.calibration.samples import HELD_OUT
 from onnxsqueeze.pipeline.store import digest_of_arrays
@@ -30,6 +33,15 @@ def lacking(feeds: Sequence[Any]) -> str:
         told += ", all the same," if found == 1 else f", {found} of them different,"
     verb = "is" if count == 1 else "are"
     return f"{told} {verb} too few to tell what others would lose; give at least {FEWEST} different ones, better 100"
+
+
+def constant(feeds: Sequence[Any]) -> list[str]:
+    """Float inputs of many elements that are zero in all samples."""
+    return [
+        name
+        for name, value in feeds[0].items()
+        if value.dtype.kind == "f" and value.size > 1 and not any(np.any(feed.get(name, 0)) for feed in feeds)
+    ]
 
 
 def indivisible(outputs: Sequence[OutputLoss], judged: int, limit: float) -> Iterator[str]:

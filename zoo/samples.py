@@ -163,15 +163,18 @@ def speech_frames(samples: Floats, rate: int = 16000) -> Floats:
 
 
 def _silero(count: int, seed: int) -> list[Feed]:
-    """One frame each, in turn at 16 and at 8 kHz, for which the model has separate weights."""
-    random, voices = np.random.default_rng(seed), data.voices(seed)
+    """One frame each, with the state that a second before it leaves; in turn at 16 and at 8 kHz, for which the model
+    has separate weights."""
+    random, voices, model = np.random.default_rng(seed), data.voices(seed), _session("silero-vad")
     feeds: list[Feed] = []
     for number in range(count):
         rate = (16000, 8000)[number % 2]
         frames = speech_frames(voices[random.integers(len(voices))].samples, rate)
         pick = random.integers(len(frames))
-        state = np.zeros((2, 1, 128), np.float32)
-        feeds.append({"input": frames[[pick]], "state": state, "sr": np.array(rate, np.int64)})
+        feed: Feed = {"state": np.zeros((2, 1, 128), np.float32), "sr": np.array(rate, np.int64)}
+        for place in range(max(0, pick - 32), pick):
+            feed["state"] = model.run(["stateN"], feed | {"input": frames[[place]]})[0]
+        feeds.append(feed | {"input": frames[[pick]]})
     return feeds
 
 

@@ -244,3 +244,15 @@ def test_repair_keeps_what_holds_and_takes_fewer_bytes(tmp_path: Any, monkeypatc
     assert steered.loss(model).bound <= limit
     assert unseen.loss(model).value <= proof.loss(model) <= limit
     assert proof.loss(model) >= Trial(model, steering + held, 2).loss(model).bound * (1 - 1e-6)
+
+
+def test_a_state_that_is_zero_in_all_samples_is_told_of(tmp_path: Any) -> None:
+    """What acts on it alone is not judged: in use it is not zero."""
+    text = "(float[n,64] x, float[n,64] h) => (float[n,10] y) { a = Add(x, h)  y = MatMul(a, w) }"
+    samples = [{"x": gaussian(1, 64, seed=seed), "h": np.zeros((1, 64), np.float32)} for seed in range(8)]
+    budget = Budget(max_loss=0.05)
+    result = onnxsqueeze.compress(
+        build(text, w=gaussian(64, 10)), tmp_path / "out.onnx", calibration=samples, budget=budget
+    )
+    assert [note for note in result.notes if "'h' is zero in all samples" in note]
+    assert not [note for note in result.notes if "'x' is zero" in note]
