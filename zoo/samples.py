@@ -32,9 +32,10 @@ def sample_inputs(name: str, count: int, seed: int = 0) -> list[Feed]:
 def apart(name: str, count: int) -> tuple[list[Feed], list[Feed]]:
     """`count` feeds to calibrate on and as many to judge on, made of other lines, digits and frames.
 
-    Where there are few photographs or sentences, each list is made of another half of them.
+    Where there are few photographs or sentences, each list is made of another half of them. Frames of speech come as
+    batches of a second.
     """
-    prepare = _HALVED.get(entry(name).name)
+    prepare = _APART.get(entry(name).name)
     if prepare is None:
         return sample_inputs(name, count, 0), sample_inputs(name, count, 1000)
     return prepare(0)(count, 0), prepare(1)(count, 1000)
@@ -162,19 +163,22 @@ def speech_frames(samples: Floats, rate: int = 16000) -> Floats:
     return np.concatenate([before, frames], axis=1)
 
 
-def _silero(count: int, seed: int) -> list[Feed]:
-    """One frame each, with the state that a second before it leaves; in turn at 16 and at 8 kHz, for which the model
-    has separate weights."""
+def _silero(count: int, seed: int, together: int = 1) -> list[Feed]:
+    """So many frames each, a batch, with the states that those before leave; in turn at 16 and at 8 kHz, for which the
+    model has separate weights."""
     random, voices, model = np.random.default_rng(seed), data.voices(seed), _session("silero-vad")
     feeds: list[Feed] = []
     for number in range(count):
         rate = (16000, 8000)[number % 2]
         frames = speech_frames(voices[random.integers(len(voices))].samples, rate)
-        pick = random.integers(len(frames))
+        end = int(random.integers(together, len(frames) + 1))
         feed: Feed = {"state": np.zeros((2, 1, 128), np.float32), "sr": np.array(rate, np.int64)}
-        for place in range(max(0, pick - 32), pick):
+        states = []
+        for place in range(max(0, end - together - 32), end):
+            states.append(feed["state"])
             feed["state"] = model.run(["stateN"], feed | {"input": frames[[place]]})[0]
-        feeds.append(feed | {"input": frames[[pick]]})
+        batch = np.concatenate(states[-together:], axis=1)
+        feeds.append(feed | {"input": frames[end - together : end], "state": batch})
     return feeds
 
 
@@ -296,10 +300,11 @@ _SAMPLES: dict[str, tuple[str, Callable[[int, int], list[Feed]]]] = {
     "layout-cdla": ("pages of rendered lines", _pages(_layout)),
 }
 
-_HALVED: dict[str, Callable[[int], Callable[[int, int], list[Feed]]]] = {
+_APART: dict[str, Callable[[int], Callable[[int, int], list[Feed]]]] = {
     "open-nsfw": lambda half: _photographs(_open_nsfw, half),
     "tumor-vgg16": lambda half: _photographs(_tumor, half),
     "vit-s-focus": lambda half: _photographs(_vit, half),
     "efficientnet-lite0": lambda half: _photographs(classification_input, half),
     "lac-encoder": lambda half: lambda count, seed: _chinese(count, seed, half),
+    "silero-vad": lambda half: lambda count, seed: _silero(count, seed, together=32),  # a second
 }
