@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 MOST_LEVELS, MOST_STEPS = 255, 1 << 14  # of a grid, and steps from its lowest to its highest level
+CHUNK = 1 << 20  # values that are counted together
 FIRM = 1 << 40  # values that zero counts as, so that it stays where it is
 BIT = np.log(2) / 6  # of squared steps: what a bit is worth where a finer grid takes it, at 6 dB a bit
 WORTH, DOUBT = 0.7, 1.5  # share of it that serves inputs never seen best, and how it falls where few were seen
@@ -227,9 +228,17 @@ def _levels(normal: Array, step: float) -> Array | None:
         return None
     places = np.arange(least, most + 1)
     if len(places) > MOST_LEVELS:
-        taken = np.rint(normal.reshape(-1) / np.float32(step)).astype(np.int64) - int(least)
-        places = _fewer(places, np.bincount(np.clip(taken, 0, len(places) - 1), minlength=len(places)))
+        places = _fewer(places, _counts(normal.reshape(-1), step, places))
     return (places * step).astype(np.float32)
+
+
+def _counts(values: Array, step: float, places: Array) -> Array:
+    """How many values lie next to each place: int64 [places]."""
+    counts = np.zeros(len(places), np.int64)
+    for start in range(0, len(values), CHUNK):
+        near = np.rint(values[start : start + CHUNK] / np.float32(step)) - places[0]
+        counts += np.bincount(np.clip(near, 0, len(places) - 1).astype(np.int64), minlength=len(places))
+    return counts
 
 
 def _fewer(places: Array, counts: Array) -> Array:

@@ -58,10 +58,10 @@ def _compress(name: str, passes: str, path: Path) -> int:
     from onnxsqueeze.passes import PASSES
     from onnxsqueeze.pipeline import Context, parse
     from onnxsqueeze.pipeline.lower import lower
+    from onnxsqueeze.pipeline.run import run
 
     model = Model.load(zoo.fetch(name))
-    for step in parse(passes, PASSES):
-        step(model, Context())
+    run(model, parse(passes, PASSES), PASSES, Context())
     lower(model, Context())
     model.save(path, external=False, durable=False)
     return sum(node.domain == "ai.onnxsqueeze" for node in model.proto.graph.node)
