@@ -19,8 +19,9 @@ constexpr size_t kRowsWorthIt = 1 << 16;   // elements of an embedding whose mem
 // What the input of one column costs to lay out, as a share of zeros times outputs: in products with more
 // rows than a vector, and in convolutions.
 constexpr double kPerColumn = 8;
-// The same, of what onnxruntime does between its layout of convolutions and ours.
-constexpr double kPerReorder = 16;
+// The same, of what onnxruntime does between its layout of convolutions and ours: as measured, once for each
+// column and once for each output.
+constexpr double kFromDense = 6, kToDense = 10;
 constexpr int kMostBetween = 3;  // nodes between two convolutions, all in the layout of these
 
 // Options of a session: "" where one is not set.
@@ -292,8 +293,8 @@ Decision Choice::DecideConvolution(const Weight& weight, const Consumer& consume
   // What a column costs beside its products counts little where there are many output channels; and what the
   // outputs cost, where there are many columns.
   const auto outputs = static_cast<double>(shape[0]), columns = static_cast<double>(weight.total()) / outputs;
-  const double layout = (kPerColumn + (consumer.comes_from_dense ? kPerReorder : 0)) / outputs +
-                        (consumer.goes_to_dense ? kPerReorder : 0) / columns;
+  const double layout = (kPerColumn + (consumer.comes_from_dense ? kFromDense : 0)) / outputs +
+                        (consumer.goes_to_dense ? kToDense : 0) / columns;
   if (least > 1 || zeros - layout < least - kPerColumn / 256) {
     return {Kernel::kStock, Percent(zeros) + ": dense is faster"};
   }
