@@ -120,7 +120,7 @@ bool PackNm(const DenseMatrix& m, NmRows* packed) {
   if (!PickGroup(census, &result)) return false;
   result.steps = Ceil(m.columns, result.step_columns());
   const size_t slices = Ceil(m.rows, 16);
-  result.memory = Allocate(slices * result.slice());
+  result.memory = Floats(static_cast<float*>(AllocatePages((slices * result.slice() + 16) * sizeof(float))));
   for (size_t slice = 0; slice < slices; ++slice) {
     rows.Read(slice * 16);
     for (size_t r = 0; r < 16; ++r)

@@ -75,6 +75,8 @@ OSQ_TARGET void Slice(const float* values, const uint8_t* distance, size_t steps
   __m256i at[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
   __m256 even[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()}, odd[2] = {even[0], even[0]};
   for (size_t step = 0; step < steps; ++step, values += 16, distance += 16) {
+    __builtin_prefetch(distance + 1024);
+    __builtin_prefetch(values + 512);
     OSQ_UNROLL
     for (int half = 0; half < 2; ++half) {
       const __m128i by = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(distance + 8 * half));

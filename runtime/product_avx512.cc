@@ -88,8 +88,12 @@ OSQ_TARGET void Slice(const float* values, const uint8_t* distance, size_t steps
   __m512 parts[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
   size_t step = 0;
   for (; step + 4 <= steps; step += 4, values += 64, distance += 64) {
+    __builtin_prefetch(distance + 1024);
     OSQ_UNROLL
-    for (int i = 0; i < 4; ++i) parts[i] = SliceStep(values + 16 * i, distance + 16 * i, x, &at, parts[i]);
+    for (int i = 0; i < 4; ++i) {
+      __builtin_prefetch(values + 512 + 16 * i);
+      parts[i] = SliceStep(values + 16 * i, distance + 16 * i, x, &at, parts[i]);
+    }
   }
   for (; step < steps; ++step, values += 16, distance += 16) {
     parts[0] = SliceStep(values, distance, x, &at, parts[0]);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "large_pages.h"
 #include "pack.h"
 #include "product.h"
 
@@ -24,9 +25,9 @@ struct SharedMatrix {
 struct SharedRows {
   size_t rows = 0, columns = 0;
   int bits = 0;
-  size_t steps = 0;               // of a row, each of 16 words
-  std::vector<uint32_t> indices;  // as SharedBlock says
-  std::vector<float> codebook;    // kCodebook entries
+  size_t steps = 0;             // of a row, each of 16 words
+  Pages<uint32_t> indices;      // as SharedBlock says
+  std::vector<float> codebook;  // kCodebook entries
   std::vector<float> row_scale, column_scale;
 
   size_t bytes() const;

@@ -14,7 +14,11 @@ OSQ_TARGET void MultiplySharedAs(const SharedBlock& block, float* sums) {
       const float* x = block.x + step * 16 * kFields + part;
       Integers words[kRows];
       OSQ_UNROLL
-      for (size_t r = 0; r < kRows; ++r) words[r] = LoadIntegers(block.words[r] + 16 * step + part);
+      for (size_t r = 0; r < kRows; ++r) {
+        const uint32_t* const at = block.words[r] + 16 * step + part;
+        __builtin_prefetch(at + kRows * block.steps * 16, 0, 2);  // the row that comes next in its place
+        words[r] = LoadIntegers(at);
+      }
       for (size_t field = 0; field < kFields; ++field, x += 16) {
         Vector values[kRows];
         OSQ_UNROLL

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "large_pages.h"
 #include "product_kernels.h"
 
 namespace osq {
@@ -30,8 +31,8 @@ struct PanelRows {
   size_t block = 0, vectors = 0;  // columns, and the most vectors of a panel
   std::vector<Chunk> chunks;
   std::vector<RowRun> runs;  // chunk by chunk, block by block
-  std::vector<uint8_t> index;
-  std::vector<float> values;
+  Pages<uint8_t> index;
+  Pages<float> values;
 };
 
 // For single vectors: rows are kept in slices of 16, side by side; step i of a slice holds the i-th value of
@@ -44,8 +45,8 @@ struct SliceRows {
   };
   static constexpr uint32_t kNoRow = 0xFFFFFFFF;
   std::vector<Slice> slices;
-  std::vector<uint8_t> distance;
-  std::vector<float> values;
+  Pages<uint8_t> distance;
+  Pages<float> values;
 };
 
 // For vectors with many zeros: by column, for each chunk of rows.
@@ -55,8 +56,8 @@ struct ColumnRows {
     std::vector<size_t> begins;  // of each column; and the end
   };
   std::vector<Chunk> chunks;
-  std::vector<uint16_t> row;  // in the chunk
-  std::vector<float> values;
+  Pages<uint16_t> row;  // in the chunk
+  Pages<float> values;
 };
 
 // A packed sparse matrix; one of the three holds it.

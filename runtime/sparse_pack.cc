@@ -187,9 +187,9 @@ SparseRows Pack(const CsrMatrix& matrix, const Purpose& purpose) {
   return packed;
 }
 
-template <typename T>
-size_t BytesOf(const std::vector<T>& list) {
-  return list.size() * sizeof(T);
+template <typename List>
+size_t BytesOf(const List& list) {
+  return list.size() * sizeof(list[0]);
 }
 
 }  // namespace
