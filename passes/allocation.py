@@ -18,10 +18,10 @@ from onnxsqueeze.calibration.trial import Proof, Trial
 from onnxsqueeze.errors import PassError
 from onnxsqueeze.passes.evidence import constant, different, indivisible, lacking
 from onnxsqueeze.passes.grids import Grids, told
-from onnxsqueeze.passes.rate_distortion import Choice, Table, within
+from onnxsqueeze.passes.rate_distortion import Choice, Table, predicted, within
 from onnxsqueeze.passes.repair import STEPS, Repair
 from onnxsqueeze.passes.search import EVALUATIONS, REFITS, Search
-from onnxsqueeze.passes.sizing import FILLS, FINDS, Sizing
+from onnxsqueeze.passes.sizing import CLOSE, FILLS, FINDS, Bracket, Sizing
 from onnxsqueeze.passes.stored import stored_nbytes
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ Array = npt.NDArray[Any]
 
 RUNS, FEWEST, MOST = 1024, 4, 16  # samples that all trials of single weights run together, and that each one runs
 PROBE = 0.005  # relative error at which a single weight is tried
+SIZED = 8  # times, at most, that weights are fitted for a file of a size
+FAINT = 1e-3  # share of the outputs that the whole weight moves, where labels do not tell of small moves
 JUDGING = 3  # one of so many samples tells what fitting to the others did
 
 
@@ -88,8 +90,8 @@ class Allocation:
         proof = None
         if held and not score:
             proof = Proof(Trial(self._model, [*held_out, *self._judging], jobs, store=store), len(held_out))
-        if self._budget.loss is not None and not score and trial and self._tells_nothing(trial):
-            self._context.notes(f"allocate: nothing is changed: {lacking(self._samples())}")
+        if self._budget.loss is not None and not score and trial and (why := self._untold(trial)):
+            self._context.notes(f"allocate: nothing is changed: {why}")
             return 0
         with tempfile.TemporaryDirectory(prefix="onnxsqueeze-") as folder:
             self._grids = Grids(self._model, self._weights, self._feeds, self._context, Path(folder))
@@ -109,9 +111,15 @@ class Allocation:
     def _samples(self) -> list[Any]:
         return [*self._feeds, *self._judging, *self._context.held_out]
 
-    def _tells_nothing(self, trial: Trial) -> bool:
-        """Whether all that is seen is one row of outputs: biases alone would give it, whatever the weights are."""
-        return different(self._samples()) == 1 and trial.rows <= len(self._judging)
+    def _untold(self, trial: Trial) -> str:
+        """Why samples tell no loss, in words; empty where they do.
+
+        Where all that is seen is one row of outputs, biases alone would give it, whatever the weights are.
+        """
+        if not trial.judged:
+            return "no output is made of numbers; give a scoring function"
+        alone = different(self._samples()) == 1 and trial.rows <= len(self._judging)
+        return lacking(self._samples()) if alone else ""
 
     # How far outputs follow
 
@@ -137,7 +145,7 @@ class Allocation:
             choice = Choice(float(curve.finenesses[place]), curve.scaled)
             error = self._grids.apply({table.name: choice})[table.name]
             shift = trial.loss(self._model, count, scored=False).shift
-            gains.append(max(shift, 1e-12) / max(error, 1e-30))
+            gains.append(max(shift / max(error, 1e-30), FAINT / max(table.energy, 1e-30)))
         self._grids.apply({table.name: None})
         return gains
 
@@ -185,25 +193,37 @@ class Allocation:
         sizing = Sizing(tables, limit, size)
         sizing.run()
         self._context.progress.finish()
-        if sizing.best is None:
-            raise PassError(
-                f"the file cannot be as small as {limit:,} bytes; the smallest reachable is {sizing.smallest:,}"
-            )
-        choices = sizing.best[1]
-        self._choose(tables, choices)
-        if trial is not None:
-            self._refit(tables, choices, limit, trial)
+        self._choose(tables, sizing.closest)
+        smallest = self._refit(tables, sizing, limit, trial) if trial is not None else sizing.smallest
         nbytes = stored_nbytes(self._model, self._context)
+        if nbytes > limit:
+            raise PassError(f"the file cannot be as small as {limit:,} bytes; the smallest reachable is {smallest:,}")
         if nbytes < 0.99 * limit:
             under = f"{nbytes:,} bytes, {100 * (1 - nbytes / limit):.1f} % under the size asked for"
             self._context.notes(f"allocate: the closest file found takes {under}")
 
-    def _refit(self, tables: list[Table], choices: Sequence[Choice | None], limit: int, trial: Trial) -> None:
-        """Fits weights in the order of their use, unless that loses more or takes too many bytes."""
-        state, before = self._grids.state(), trial.loss(self._model)
-        self._grids.refit({t.name: c for t, c in zip(tables, choices, strict=True)})
-        if stored_nbytes(self._model, self._context) > limit or _worse(trial.loss(self._model), before):
-            self._grids.put(state)
+    def _refit(self, tables: list[Table], sizing: Sizing, limit: int, trial: Trial) -> int:
+        """Fits weights in the order of their use where that loses less; returns the smallest file seen.
+
+        What is fitted takes other bytes than what is not: finer or coarser grids make up for it.
+        """
+        choices, smallest, bracket = sizing.closest, sizing.smallest, Bracket(limit)
+        wanted = predicted(tables, choices)[0]
+        state, least = self._grids.state(), trial.loss(self._model) if sizing.best else None
+        for _ in range(SIZED):
+            self._grids.refit({t.name: c for t, c in zip(tables, choices, strict=True)})
+            nbytes, loss = stored_nbytes(self._model, self._context), trial.loss(self._model)
+            smallest = min(smallest, nbytes)
+            if nbytes <= limit and (least is None or not _worse(loss, least)):
+                state, least = self._grids.state(), loss
+            if CLOSE * limit <= nbytes <= limit:
+                break
+            found = bracket.after(wanted, predicted(tables, choices)[0], nbytes)
+            if found is None or (again := within(tables, found, 0)) == choices:
+                break
+            wanted, choices = found, again
+        self._grids.put(state)
+        return smallest
 
     def _size(self, tables: list[Table], choices: Sequence[Choice | None]) -> int:
         self._choose(tables, choices)

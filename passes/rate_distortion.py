@@ -160,10 +160,17 @@ def within(tables: Sequence[Table], limit: float, by: int) -> list[Choice | None
 
 
 def _filled(tables: Sequence[Table], choices: list[Choice | None], limit: float, by: int) -> list[Choice | None]:
-    """Spends what is left of the limit: one multiplier for all only reaches some totals (the convex hull)."""
+    """Spends what is left of the limit: one multiplier for all only reaches some totals (the convex hull).
+
+    Where bytes are left, weights that lose most stay as they are, if that fits.
+    """
     filled, left = list(choices), limit - predicted(tables, choices)[by]
     for place in sorted(range(len(tables)), key=lambda i: -tables[i].cost(choices[i])[1 - by]):
         spent, kept = (tables[place].cost(filled[place])[i] for i in (by, 1 - by))
+        if by == 0 and kept > 0 and tables[place].dense_nbytes <= spent + left:
+            left -= tables[place].dense_nbytes - spent
+            filled[place] = None
+            continue
         for curve in tables[place].curves:
             finenesses, *costs = curve.tried()
             fitting = costs[by] <= spent + left

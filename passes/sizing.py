@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +19,31 @@ NARROW = 1e-3  # of the size: a bracket of predicted sizes in which files jump
 Choices = list[Choice | None]
 
 
+@dataclass(eq=False)
+class Bracket:
+    """Predicted sizes of which one fits and another does not, and what to try between them."""
+
+    limit: int
+    fits: float | None = None
+    misses: float | None = None
+
+    def after(self, wanted: float, expected: float, nbytes: int) -> float | None:
+        """The next size to ask for, after one that was expected to make so many bytes and made others; None to end."""
+        if nbytes <= self.limit:
+            self.fits = wanted
+        else:
+            self.misses = wanted
+        aimed = expected + AIMED * self.limit - nbytes
+        aimed = aimed if aimed > 0 else expected / 2
+        if self.fits is None or self.misses is None:
+            return aimed
+        low, high = sorted((self.fits, self.misses))
+        if high - low < NARROW * self.limit:
+            return None
+        tenth = (high - low) / 10
+        return aimed if low + tenth < aimed < high - tenth else (low + high) / 2
+
+
 class Sizing:
     """Choices for all weights by the bytes of the file that they really make, which tables predict but roughly.
 
@@ -28,7 +55,7 @@ class Sizing:
         self._tables, self._limit, self._size = tables, limit, size
         self.best: tuple[int, Choices] | None = None  # bytes, and what makes them
         self._missed: tuple[int, Choices] | None = None  # the smallest that does not fit
-        self.smallest: int | None = None  # of all files tried
+        self.smallest = sys.maxsize  # of all files tried
 
     def run(self) -> None:
         """Leaves in ``best`` the largest file that fits, within 1 % where there is one."""
@@ -38,12 +65,19 @@ class Sizing:
             self._fill(self._missed)
             self._fill(self.best)
 
+    @property
+    def closest(self) -> Choices:
+        """The choices of ``best``; where nothing fits, of the smallest file."""
+        found = self.best or self._missed
+        assert found is not None
+        return found[1]
+
     def _is_close(self) -> bool:
         return self.best is not None and self.best[0] >= CLOSE * self._limit
 
     def _try(self, choices: Choices) -> int:
         nbytes = self._size(choices)
-        self.smallest = nbytes if self.smallest is None else min(nbytes, self.smallest)
+        self.smallest = min(nbytes, self.smallest)
         if nbytes <= self._limit and (self.best is None or nbytes > self.best[0]):
             self.best = nbytes, choices
         if nbytes > self._limit and (self._missed is None or nbytes < self._missed[0]):
@@ -53,25 +87,16 @@ class Sizing:
     def _find(self) -> None:
         """The least loss at some predicted bytes, which what comes out corrects; then by halves between two tries."""
         least = sum(min(c.nbytes.min() for c in t.curves) for t in self._tables)
-        wanted, fits, misses = float(self._limit), None, None
+        bracket, wanted = Bracket(self._limit), float(self._limit)
         for _ in range(FINDS):
             choices = within(self._tables, wanted, 0)
             nbytes = self._try(choices)
-            if nbytes <= self._limit:
-                fits = wanted
-            else:
-                misses = wanted
-            if self._is_close() or (misses == wanted and wanted < least):
+            if self._is_close() or (nbytes > self._limit and wanted < least):
                 return
-            expected = predicted(self._tables, choices)[0]
-            aimed = expected + AIMED * self._limit - nbytes
-            wanted = aimed if aimed > 0 else expected / 2
-            if fits is not None and misses is not None:
-                if abs(misses - fits) < NARROW * self._limit:
-                    return
-                low, high = sorted((fits, misses))
-                tenth = (high - low) / 10
-                wanted = wanted if low + tenth < wanted < high - tenth else (low + high) / 2
+            found = bracket.after(wanted, predicted(self._tables, choices)[0], nbytes)
+            if found is None:
+                return
+            wanted = found
 
     def _fill(self, base: tuple[int, Choices] | None) -> None:
         """Gives single weights, from the largest on, what is left over, or takes from them what is too much."""

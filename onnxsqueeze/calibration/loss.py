@@ -1,4 +1,4 @@
-"""How far outputs have moved: decisions that changed, or variance left unexplained."""
+"""How far outputs have moved: decisions (labels, too) that changed, or variance left unexplained."""
 
 from __future__ import annotations
 
@@ -203,6 +203,23 @@ class _Values:
         return OutputLoss(name, "variance", count, unexplained, unexplained, unexplained, _doubt(errors, spreads))
 
 
+@dataclass(eq=False)
+class _Labels:
+    """Original whole numbers or truth values: each is a decision."""
+
+    runs: list[Array] = field(default_factory=list)
+
+    def add(self, values: Array) -> None:
+        self.runs.append(values)
+
+    def compare(self, name: str, runs: Sequence[Array]) -> OutputLoss:
+        counts = [run.size for run in self.runs]
+        pairs = zip(runs, self.runs, strict=True)
+        changed = [float((now != own).sum() if now.shape == own.shape else own.size) for now, own in pairs]
+        share = sum(changed) / max(1, sum(counts))
+        return OutputLoss(name, "decisions", sum(counts), share, share, share, _doubt(changed, counts))
+
+
 def _finite(values: Array) -> Array:
     """Float64, what is not finite as NaN."""
     wide = values.astype(np.float64)
@@ -214,15 +231,20 @@ class Reference:
 
     def __init__(self, outputs: Sequence[str], axes: Mapping[str, int], runs: Iterable[Sequence[Array]]) -> None:
         """``runs``: for each sample its outputs, in the order of ``outputs``; ``axes``: class axes that are known."""
-        self._kept: dict[str, _Decisions | _Values] = {}
+        self._kept: dict[str, _Decisions | _Values | _Labels] = {}
         self._places = list(outputs)
         for number, run in enumerate(runs):
             axes = axes if number else decided(outputs, axes, run)
             for name, values in zip(outputs, run, strict=True):
-                if np.issubdtype(values.dtype, np.floating) and values.size:
+                if values.dtype.kind in "fiub" and values.size:
                     if name not in self._kept:
-                        self._kept[name] = _kind(values, axes.get(name))
+                        self._kept[name] = _kind(values, axes.get(name)) if values.dtype.kind == "f" else _Labels()
                     self._kept[name].add(values)
+
+    @property
+    def names(self) -> list[str]:
+        """Outputs that are compared: of numbers."""
+        return list(self._kept)
 
     def compare(self, runs: Sequence[Sequence[Array]]) -> Loss:
         """The loss of a model that gives these outputs on the same samples."""

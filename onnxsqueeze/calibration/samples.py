@@ -117,7 +117,8 @@ def inputs(model: ModelProto) -> dict[str, tuple[int | None, ...] | None]:
         if value.name not in constants:
             kind = value.type.tensor_type
             known = kind.HasField("shape")
-            found[value.name] = tuple(d.dim_value or None for d in kind.shape.dim) if known else None
+            sizes = (d.dim_value if d.dim_value > 0 else None for d in kind.shape.dim)  # some exporters write -1
+            found[value.name] = tuple(sizes) if known else None
     return found
 
 

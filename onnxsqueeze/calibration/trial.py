@@ -94,6 +94,11 @@ class Trial:
             return self._store.recall("losses", key, lambda: self._losses(path, firsts, scored), _packed, _unpacked)
 
     @property
+    def judged(self) -> list[str]:
+        """Outputs that are compared; what is not made of numbers is not."""
+        return self._reference(len(self._feeds)).names
+
+    @property
     def rows(self) -> int:
         """Rows of the output that has most of them, over all samples."""
         rows = (sum(v.size // max(1, *v.shape[-1:]) for v in values) for values in zip(*self._original(), strict=True))

@@ -180,10 +180,11 @@ def _wanted(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
 
 
 def _sizes(kind: onnx.TypeProto.Tensor) -> list[int | str] | None:
-    """Numbers, or names of what is left open; None for an unknown rank."""
+    """Numbers, or names of what is left open, as by numbers below 0; None for an unknown rank."""
     if not kind.HasField("shape"):
         return None
-    return [d.dim_value if d.HasField("dim_value") else d.dim_param or "any" for d in kind.shape.dim]
+    dims = kind.shape.dim
+    return [d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else d.dim_param or "any" for d in dims]
 
 
 def _told(sizes: Sequence[int | str]) -> str:

@@ -52,3 +52,27 @@ def test_another_shape_or_nothing_finite_is_a_total_loss() -> None:
     runs = logits(8)
     assert reference(runs, {"y": -1}).compare([[run[:, :3]] for run in runs]).value > 0.5
     assert reference(runs).compare([[run * np.nan] for run in runs]).value > 1
+
+
+def test_labels_are_decisions() -> None:
+    """Whole numbers and truth values have no margins: what counts is how many are others."""
+    runs = [np.arange(10), np.arange(10) % 3]
+    changed = [np.where(run == 4, 5, run) for run in runs]
+    for kind in (np.int64, np.int32, np.uint8):
+        judge = reference([run.astype(kind) for run in runs])
+        loss = judge.compare([[run.astype(kind)] for run in changed])
+        assert (loss.outputs[0].kind, loss.outputs[0].count, loss.value) == ("decisions", 20, 0.05)
+        assert loss.bound > loss.value
+        assert judge.compare([[run.astype(kind)] for run in runs]).bound == 0
+    truth = reference([run > 1 for run in runs])
+    assert truth.compare([[run > 1] for run in changed]).value == 0
+    assert truth.compare([[run > 0] for run in runs]).value == 4 / 20
+
+
+def test_labels_of_another_number_have_all_changed() -> None:
+    judge = reference([np.arange(6), np.arange(2)])
+    assert judge.compare([[np.arange(6)], [np.arange(3)]]).value == 2 / 8
+
+
+def test_text_is_not_judged() -> None:
+    assert reference([np.array(["a", "b"], object)]).names == []

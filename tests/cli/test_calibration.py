@@ -56,6 +56,17 @@ def test_every_kind_of_source(folder: Path, capsys: pytest.CaptureFixture[str], 
     assert found < json.loads(capsys.readouterr().out)["verification"]["outputs"][0]["relative_error"]
 
 
+def test_a_negative_size_is_an_open_one(folder: Path) -> None:
+    """As some exporters write it: samples are cut one by one, and any number of rows fits."""
+    model = onnx.load("in.onnx")
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = -1
+    onnx.save(model, "open.onnx")
+    assert run("open.onnx", "out.onnx", "--passes", PASSES, "--calibration", "samples.npz", "--quiet") == 0
+    np.savez("three.npz", x=np.load("samples.npz")["x"][:3])
+    assert run("verify", "open.onnx", "out.onnx", "--inputs", "three.npz", "--quiet") == 0
+
+
 def test_the_same_samples_give_the_same_bytes(folder: Path) -> None:
     for jobs in ("1", "3"):
         options = ("--passes", PASSES, "--calibration", "many", "--quiet")
