@@ -19,6 +19,7 @@ from onnxsqueeze.passes.prune import Prune
 from onnxsqueeze.passes.resource import UNITS, Prediction, Resource, shapes_of
 from onnxsqueeze.passes.share import Share
 from onnxsqueeze.passes.stored import copied
+from onnxsqueeze.pipeline.lower import OPSET
 
 if TYPE_CHECKING:
     from onnxsqueeze.model import Model
@@ -81,7 +82,9 @@ class _Adaptation:
         held_out = unseen(context)
         held = Trial(self._model, held_out, jobs, store=store) if held_out else None
         means = self._means() if self._before > self._limit else ()
-        changes, sparsity = 0, 0.0
+        version = self._model.opset
+        self._model.raise_opset(OPSET)  # as storing it will, which may cost a run some nodes more
+        changes, sparsity = int(self._model.opset != version), 0.0
         if means:
             self._refuse_impossible(means)
             sparsity = self._sparsity(means)

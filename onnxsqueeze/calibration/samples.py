@@ -25,7 +25,7 @@ HELD_OUT = 4  # one of so many samples is held out
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Input sets in two parts: one steers, the other, never looked at before, reports."""
+    """Input sets in two parts: one steers, to the other, which reports, no weight is fitted."""
 
     steering: tuple[Feed, ...]
     held_out: tuple[Feed, ...]

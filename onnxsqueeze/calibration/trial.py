@@ -152,7 +152,7 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Proof:
-    """Samples that no weight was fitted to: those held out, which chose nothing, and those that steer, too."""
+    """Samples that no weight was fitted to: those held out, which only turn down, and those that steer, too."""
 
     trial: Trial  # on those held out, then on the others
     held_out: int

@@ -101,7 +101,7 @@ class _Operator:
         add = graph.only_consumer(self.output)
         if self.product.op_type == "MatMul" and add is not None and add.op_type == "Add" and domain(add) == "":
             other = add.input[1 if add.input[0] == self.output else 0]
-            if self._fits(graph, other):
+            if self._fits(graph, other) and len(graph.constants[other].dims) == 1:  # more would add dimensions
                 self.bias = other
                 self._follow(add)
         return True

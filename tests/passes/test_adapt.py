@@ -91,6 +91,17 @@ def test_what_is_met_already_stays_as_it_is() -> None:
     assert told.means == () and told.after == told.before
 
 
+def test_what_storing_adds_to_a_run_is_predicted(tmp_path: Path) -> None:
+    """A Softmax of an old opset becomes several nodes, in the file that is written."""
+    old, path, feeds = redundant(), tmp_path / "o.onnx", samples(8)
+    old.opset_import[0].version, old.ir_version = 11, 6
+    result = onnxsqueeze.compress(old, path, calibration=feeds, budget=Budget(target_latency=1.0))
+    assert result.account is not None and result.account.prediction is not None
+    told, shapes = result.account.prediction, {"x": feeds[0]["x"].shape}
+    assert told.after == cost.figures(path, cost.load_device(told.device), shapes).seconds
+    assert told.after > told.before
+
+
 def test_the_same_bytes_on_any_number_of_workers(tmp_path: Path) -> None:
     for jobs in (1, 3):
         asked = Budget(target_macs=0.6)

@@ -76,6 +76,11 @@ def test_products_and_what_follows(after: str, nodes: list[str]) -> None:
     check(build(MATMUL.format(after), 20, w=sparse(150, 100), **used), batches(150, 0, 1, 3, 20, 70), nodes)
 
 
+def test_a_bias_of_more_dimensions_adds_dimensions() -> None:
+    text = "(float[n,150] x) => (float[1,n,100] y) { h = MatMul(x, w)  y = Add(h, b) }"
+    check(build(text, 20, w=sparse(150, 100), b=sparse(1, 1, 100, zeros=0)), batches(150, 1, 4), ["MatMul*", "Add"])
+
+
 @pytest.mark.parametrize("values", [None, 15], ids=["sparse", "shared"])
 @pytest.mark.parametrize("transposed", [0, 1])
 def test_gemm(values: int | None, transposed: int) -> None:
