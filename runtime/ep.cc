@@ -83,12 +83,12 @@ struct Provider : OrtEp {
     for (const GraphNode& node : graph.nodes()) {
       if (!IsDecode(node)) continue;
       const auto match = FindMatch(graph, node);
-      const Decision decision = DecisionOn(graph, node, match);
+      const Decision decision = DecisionOn(graph, match);
       if (decision.kernel == Kernel::kStock) {
         account.Leave(graph, node, decision.reason);
         continue;
       }
-      taken[node.outputs[0].name] = decision;
+      taken[KeyOf(graph, *match)] = decision;
       const OrtNodeFusionOptions options{kOrtApiVersion, !ReadsInPlace(graph, *match, decision.kernel)};
       std::vector<const OrtNode*> handles;
       for (const GraphNode* each : match->nodes) handles.push_back(each->handle);
@@ -97,10 +97,14 @@ struct Provider : OrtEp {
   }
 
   // onnxruntime asks again when it has rewritten the graph: what was taken then stays taken.
-  Decision DecisionOn(const Graph& graph, const GraphNode& decode, const std::optional<Match>& match) const {
+  Decision DecisionOn(const Graph& graph, const std::optional<Match>& match) const {
     if (!match) return {Kernel::kStock, "no kernel for where it goes"};
-    const auto known = taken.find(decode.outputs[0].name);
+    const auto known = taken.find(KeyOf(graph, *match));
     return known != taken.end() ? known->second : choice.Decide(graph, *match);
+  }
+
+  static std::string KeyOf(const Graph& graph, const Match& match) {
+    return std::to_string(match.kind) + ' ' + IdentityOf(graph, *match.decode);
   }
 
   void CompileAll(const OrtGraph** graphs, const OrtNode** nodes, size_t count, OrtNodeComputeInfo** infos) {
@@ -108,7 +112,7 @@ struct Provider : OrtEp {
       const SessionGraph graph(api, graphs[i]);
       const auto match = FindMainMatch(graph);
       if (!match) throw std::runtime_error("a node that was taken over cannot be compiled");
-      const Decision& decision = taken.at(match->decode->outputs[0].name);
+      const Decision& decision = taken.at(KeyOf(graph, *match));
       infos[i] = new ComputeInfo(api, MakeCompute(graph, *match, decision),
                                  PlacesOf(nodes[i], graph, *match, decision.kernel));
       const char* name = "";
@@ -142,7 +146,7 @@ struct Provider : OrtEp {
   Release release;
   Choice choice;
   Account account;
-  std::unordered_map<std::string, Decision> taken;  // by the name of the weight
+  std::unordered_map<std::string, Decision> taken;  // by KeyOf
 };
 
 // The factory lives as long as the library, which is never unloaded (-z nodelete).

@@ -65,10 +65,6 @@ double ZerosOf(const Weight& weight) {
   return static_cast<double>(std::count(values.begin(), values.end(), 0.0f)) / total;
 }
 
-bool IsShared(const Weight& weight) {
-  return weight.spec().layout == Spec::kDense && weight.spec().raw_type == 0;
-}
-
 // Whether products with few rows run in the kernels of nm.h, and those gain from half of the products.
 bool IsNm(const Weight& weight, int64_t rows) {
   const int64_t most = std::strcmp(osq_isa(), "avx512") == 0 ? 16
@@ -205,12 +201,13 @@ Decision Choice::Decide(const Graph& graph, const Match& match) const {
 bool Choice::StaysDense(const Graph& graph, const GraphNode& node) const {
   const GraphNode* decode = node.inputs.size() < 2 ? nullptr : graph.Producer(node.inputs[1].name);
   if (decode == nullptr || !IsDecode(*decode)) return true;
-  const auto known = dense_.find(decode->outputs[0].name);
+  const std::string identity = IdentityOf(graph, *decode);
+  const auto known = dense_.find(identity);
   if (known != dense_.end()) return known->second;
   Weight weight;
   const bool stays = OpenWeight(graph, *decode, &weight) != OSQ_OK ||
                      Decide(weight, ConvolutionOf(graph, node)).kernel == Kernel::kStock;
-  return dense_[decode->outputs[0].name] = stays;
+  return dense_[identity] = stays;
 }
 
 bool Choice::ComesFromDense(const Graph& graph, const GraphValue& value, int most) const {
@@ -245,7 +242,7 @@ Decision Choice::Forced(const Weight& weight, const Consumer& consumer) const {
   const char* const reason = "as the option kernel asks for";
   if (consumer.kind == Match::kGather) return {Kernel::kRows, reason};
   if (consumer.kind == Match::kConvolution) return {Kernel::kSparse, reason};
-  return IsShared(weight) ? Decision{Kernel::kShared, reason} : Sparse(consumer, reason);
+  return weight.spec().is_shared() ? Decision{Kernel::kShared, reason} : Sparse(consumer, reason);
 }
 
 Decision Choice::Sparse(const Consumer& consumer, std::string reason) const {
@@ -268,7 +265,7 @@ Decision Choice::DecideLinear(const Weight& weight, const Consumer& consumer) co
   const double least = ZerosFor(batch, is_cached);
   if (least <= 1 && zeros - layout >= least - kPerColumn / 1024) return Sparse(consumer, Percent(zeros));
   if (IsNm(weight, rows) && zeros >= 0.5) return {Kernel::kSparse, Percent(zeros) + " in a pattern"};
-  if (IsShared(weight) && rows >= 0 && batch != kMany) {
+  if (weight.spec().is_shared() && rows >= 0 && batch != kMany) {
     const int bits = BitsOf(weight);
     const double most = profile_.at(rows > 4 ? "shared_few" : is_cached ? "shared_cached" : "shared_vector");
     if (bits <= most) return {Kernel::kShared, "indices of " + std::to_string(bits) + " bits"};
@@ -312,8 +309,7 @@ int osq_choose_kernel(const osq_node* node, const char* op_type, int64_t rows, i
   *found = "";
   return osq::WithWeight(node, [&](const osq::Weight& weight) -> int {
     const size_t rank = weight.shape().size();
-    const bool is_table = name == "Gather" && rank == 2 && weight.spec().layout == osq::Spec::kDense &&
-                          weight.spec().raw_type == 0;
+    const bool is_table = name == "Gather" && rank == 2 && weight.spec().is_shared();
     const bool fits = (is_linear && rank == 2) || (is_convolution && (rank == 3 || rank == 4)) || is_table;
     if (weight.type() != osq::kFloat || !fits) return OSQ_OK;
     try {

@@ -54,7 +54,7 @@ class Choice {
   Skip skip_ = kSkipWhereCut;
   std::string account_;
   std::map<std::string, double> profile_;                // names of runtime/profile.py
-  mutable std::unordered_map<std::string, bool> dense_;  // convolutions by the name of the weight: StaysDense
+  mutable std::unordered_map<std::string, bool> dense_;  // convolutions by IdentityOf: StaysDense
 };
 
 }  // namespace osq

@@ -28,10 +28,15 @@ bool ReadsInPlace(const Graph& graph, const Match& match, Kernel kernel) {
 }
 
 std::unique_ptr<Compute> MakeCompute(const Graph& graph, const Match& match, const Decision& decision) {
-  if (match.kind == Match::kGather) return MakePackedGather(graph, match);
-  if (match.kind == Match::kConvolution) return MakeSparseConvolution(graph, match);
-  if (decision.kernel == Kernel::kShared) return MakeSharedLinear(graph, match);
-  return MakeSparseLinear(graph, match, decision.kernel == Kernel::kSkipping ? decision.skip_from : 2);
+  const Kernel kernel = decision.kernel;
+  const bool is_sparse = kernel == Kernel::kSparse || kernel == Kernel::kSkipping;
+  if (match.kind == Match::kGather && kernel == Kernel::kRows) return MakePackedGather(graph, match);
+  if (match.kind == Match::kConvolution && is_sparse) return MakeSparseConvolution(graph, match);
+  if (match.kind == Match::kLinear && kernel == Kernel::kShared) return MakeSharedLinear(graph, match);
+  if (match.kind == Match::kLinear && is_sparse)
+    return MakeSparseLinear(graph, match, kernel == Kernel::kSkipping ? decision.skip_from : 2);
+  throw std::runtime_error("the kernel '" + std::string(NameOf(kernel)) + "' does not run " +
+                           match.consumer->op_type);
 }
 
 }  // namespace osq

@@ -14,7 +14,7 @@ constexpr int kInt32 = 6, kInt64 = 7;  // element types, numbered as in ONNX
 class GatherCompute : public Compute {
  public:
   GatherCompute(const Graph& graph, const Match& match) : api_(graph.api()) {
-    const Weight weight = OpenedWeight(graph, *match.decode);
+    const Weight weight = OpenedShared(graph, *match.decode);
     row_shape_.assign(weight.shape().begin() + 1, weight.shape().end());
     table_.rows = static_cast<size_t>(weight.shape()[0]);
     table_.columns = weight.total() / table_.rows;

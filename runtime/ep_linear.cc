@@ -126,7 +126,7 @@ struct Scales {
 class SharedLinearCompute : public LinearCompute {
  public:
   SharedLinearCompute(const Graph& graph, const Match& match) : LinearCompute(graph, match) {
-    const Weight weight = OpenedWeight(graph, *match.decode);
+    const Weight weight = OpenedShared(graph, *match.decode);
     const auto first = static_cast<size_t>(weight.shape()[0]),
                second = static_cast<size_t>(weight.shape()[1]);
     std::vector<uint8_t> indices(weight.total());

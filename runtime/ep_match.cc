@@ -42,6 +42,16 @@ bool ReadBound(const Graph& graph, const GraphNode& node, size_t place, float* b
   return true;
 }
 
+Attributes AttributesOf(const Graph& graph, const GraphNode& decode) {
+  Attributes attributes;
+  for (const char* name : kLists) {
+    std::vector<int64_t> values = graph.Ints(decode, name);
+    if (!values.empty()) attributes[name] = std::move(values);
+  }
+  if (const int64_t to = graph.Int(decode, "to", 0)) attributes["to"] = {to};
+  return attributes;
+}
+
 class Matcher {
  public:
   Matcher(const Graph& graph, const GraphNode& decode) : graph_(graph) { match_.decode = &decode; }
@@ -98,8 +108,7 @@ class Matcher {
   bool MatchGather(const GraphNode& node) {
     match_.kind = Match::kGather;
     match_.input = node.inputs[1];
-    const Spec& spec = weight_.spec();
-    return graph_.Int(node, "axis", 0) == 0 && spec.layout == Spec::kDense && spec.raw_type == 0;
+    return graph_.Int(node, "axis", 0) == 0 && weight_.spec().is_shared();
   }
 
   bool MatchConvolution(const GraphNode& node) {
@@ -192,6 +201,15 @@ class Matcher {
 
 bool IsDecode(const GraphNode& node) { return node.domain == kDomain && node.outputs.size() == 1; }
 
+std::string IdentityOf(const Graph& graph, const GraphNode& decode) {
+  std::string identity = decode.outputs[0].name + '\0' + decode.op_type;
+  for (const auto& [name, values] : AttributesOf(graph, decode)) {
+    identity += ' ' + name;
+    for (const int64_t value : values) identity += ' ' + std::to_string(value);
+  }
+  return identity;
+}
+
 int OpenWeight(const Graph& graph, const GraphNode& decode, Weight* weight) {
   std::vector<Vector> inputs;
   for (const GraphValue& value : decode.inputs) {
@@ -199,13 +217,7 @@ int OpenWeight(const Graph& graph, const GraphNode& decode, Weight* weight) {
     inputs.push_back(graph.Constant(value, &shape));
     if (shape.size() != 1) return OSQ_INPUT;
   }
-  Attributes attributes;
-  for (const char* name : kLists) {
-    std::vector<int64_t> values = graph.Ints(decode, name);
-    if (!values.empty()) attributes[name] = std::move(values);
-  }
-  if (const int64_t to = graph.Int(decode, "to", 0)) attributes["to"] = {to};
-  return weight->Open(decode.op_type, std::move(attributes), inputs);
+  return weight->Open(decode.op_type, AttributesOf(graph, decode), inputs);
 }
 
 std::optional<Match> FindMatch(const Graph& graph, const GraphNode& decode) {

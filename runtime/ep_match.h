@@ -36,6 +36,10 @@ std::optional<Match> FindMatch(const Graph& graph, const GraphNode& decode);
 
 bool IsDecode(const GraphNode& node);
 
+// Tells a packed weight from others of its name, which the bodies of an If may have: its layout and the
+// lengths of its streams go in, too.
+std::string IdentityOf(const Graph& graph, const GraphNode& decode);
+
 }  // namespace osq
 
 #endif  // ONNXSQUEEZE_EP_MATCH_H_

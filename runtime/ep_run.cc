@@ -52,6 +52,13 @@ Weight OpenedWeight(const Graph& graph, const GraphNode& decode) {
   return weight;
 }
 
+Weight OpenedShared(const Graph& graph, const GraphNode& decode) {
+  Weight weight = OpenedWeight(graph, decode);
+  if (weight.spec().is_shared() && weight.entries() == weight.total()) return weight;
+  throw std::runtime_error("the weight '" + decode.outputs[0].name +
+                           "' is not made of indices: " + decode.op_type);
+}
+
 std::vector<float> DecodeFloats(const Weight& weight) {
   std::vector<float> values(weight.total());
   Require(weight.Decode(1, values.data()));

@@ -48,6 +48,7 @@ class Run {
 void Require(int status);
 
 Weight OpenedWeight(const Graph& graph, const GraphNode& decode);
+Weight OpenedShared(const Graph& graph, const GraphNode& decode);  // throws where not all of it is indices
 std::vector<float> DecodeFloats(const Weight& weight);
 Epilogue EpilogueOf(const Graph& graph, const Match& match);
 

@@ -32,6 +32,9 @@ struct Spec {
   StreamKind positions, values;
   int raw_type = 0;  // the type of values that are stored without a codebook; 0: with one
   bool scaled = false, converted = false, tail = false;
+
+  // Whether all elements are indices into a codebook: those of other layouts tell of something else.
+  bool is_shared() const { return layout == kDense && raw_type == 0; }
 };
 
 // Whether `op_type` is a name of format version 1.
