@@ -17,19 +17,22 @@ size_t WidthOf(const std::vector<int64_t>& shape) {
   return static_cast<size_t>(shape.empty() ? 1 : shape.back());
 }
 
-// Whether a value is one number per output channel: a constant [width] or [1, ..., width], or a packed
-// weight. One that several nodes share is not taken over: by the time that matters it is a constant.
-bool IsBias(const Graph& graph, const GraphValue& value, size_t width) {
+// Whether a value is one number per output channel: a constant [width] or [1, ..., width] of `rank` or fewer
+// dimensions, or a packed weight. One that several nodes share is not taken over: by the time that matters it
+// is a constant.
+bool IsBias(const Graph& graph, const GraphValue& value, size_t width, size_t rank) {
   std::vector<int64_t> shape;
   const Vector constant = graph.Constant(value, &shape);
   if (constant.data != nullptr) {
-    return constant.type == kFloat && constant.count == width && WidthOf(shape) == width;
+    const bool fits = shape.size() <= rank && WidthOf(shape) == width;
+    return constant.type == kFloat && constant.count == width && fits;
   }
   const GraphNode* decode = graph.Producer(value.name);
   if (decode == nullptr || !IsDecode(*decode)) return false;
   Weight weight;
   if (OpenWeight(graph, *decode, &weight) != OSQ_OK) return false;
-  return weight.type() == kFloat && weight.total() == width && WidthOf(weight.shape()) == width;
+  const bool fits = weight.shape().size() <= rank && WidthOf(weight.shape()) == width;
+  return weight.type() == kFloat && weight.total() == width && fits;
 }
 
 // The bound of a Clip: a constant, or what stands for none.
@@ -120,7 +123,7 @@ class Matcher {
   // The third input of Gemm and Conv.
   bool MatchBias(const GraphNode& node) {
     if (node.inputs.size() < 3 || node.inputs[2].name.empty()) return true;
-    return IsBias(graph_, node.inputs[2], width_) && TakeBias(node.inputs[2]);
+    return IsBias(graph_, node.inputs[2], width_, 2) && TakeBias(node.inputs[2]);
   }
 
   bool TakeBias(const GraphValue& value) {
@@ -130,13 +133,16 @@ class Matcher {
     return true;
   }
 
-  // MatMul and then Add.
+  // MatMul and then Add. A bias of more dimensions than the product would give the sum more of them, too.
   void FollowBias() {
     if (!match_.bias.name.empty() || match_.kind != Match::kLinear) return;
     const GraphNode* add = graph_.OnlyConsumer(match_.output);
     if (add == nullptr || !IsStandard(*add) || add->op_type != "Add") return;
     const GraphValue& other = add->inputs[add->inputs[0].name == match_.output.name ? 1 : 0];
-    if (other.name == match_.output.name || !IsBias(graph_, other, width_)) return;
+    const size_t known =
+        std::max(graph_.KnownShape(match_.output).size(), graph_.KnownShape(match_.input).size());
+    const size_t rank = std::max<size_t>(known, 1);  // at least, where it is not known
+    if (other.name == match_.output.name || !IsBias(graph_, other, width_, rank)) return;
     TakeBias(other);
     Take(add);
     match_.output = add->outputs[0];

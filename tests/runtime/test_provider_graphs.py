@@ -80,3 +80,26 @@ def test_branches_may_name_their_weights_alike(
         assert np.abs(session.run(None, feed)[0] - expected).max() <= BOUND * np.abs(expected).max()
     if onnxruntime.__version__ >= "1.24.4":  # older ones take no claims in bodies
         assert all(f'"kernel": "{kind}"' in account.read_text() for kind in ("sparse", "shared"))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "bias", "is_one"),
+    [
+        ((4, 64), "4,90", (90,), True),
+        ((4, 64), "4,90", (1, 90), True),
+        ((4, 64), "1,4,90", (1, 1, 90), False),
+        ((64,), "90", (90,), True),
+        ((64,), "1,90", (1, 90), False),
+        ((2, 4, 64), "2,4,90", (1, 1, 90), True),
+    ],
+    ids=str,
+)
+def test_biases_of_more_dimensions_than_the_product(
+    x: tuple[int, ...], y: str, bias: tuple[int, ...], is_one: bool, tmp_path: Path
+) -> None:
+    for known in (True, False):
+        text = f"""(float[{",".join(map(str, x))}] x, int64[r] s) => (float[{y}] y) {{
+            v = {"Identity(x)" if known else "Reshape(x, s)"}  h = MatMul(v, w)  y = Add(h, b) }}"""
+        model = build(text, w=sparse(64, 90), b=sparse(*bias, zeros=0))
+        check(model, [{"x": sparse(*x, zeros=0), "s": np.array(x)}], tmp_path)
+        assert ("Add" not in native_names(tmp_path)) == (is_one and (known or len(bias) == 1))
