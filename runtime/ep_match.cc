@@ -192,6 +192,7 @@ class Matcher {
           graph_.Float(node, "min", std::numeric_limits<float>::lowest());  // attributes before opset 11
       match_.high = graph_.Float(node, "max", std::numeric_limits<float>::max());
       if (!ReadBound(graph_, node, 1, &match_.low) || !ReadBound(graph_, node, 2, &match_.high)) return false;
+      match_.low = std::min(match_.low, match_.high);  // where they cross, ONNX asks for `max` everywhere
       match_.activation = Activation::kClip;
     }
     return match_.activation != Activation::kNone;

@@ -64,6 +64,7 @@ def check(proto: onnx.ModelProto, feeds: list[dict[str, Array]], nodes: list[str
         ("m = Add(h, b)  y = ThresholdedRelu <alpha=0.25> (m)", ["MatMul*"]),
         ("m = Add(h, b)  y = Clip(m, low, high)", ["MatMul*"]),
         ("m = Add(h, b)  y = Clip(m, low)", ["MatMul*"]),
+        ("m = Add(h, b)  y = Clip(m, high, low)", ["MatMul*"]),
         ("m = Add(h, b)  y = Gelu(m)", ["MatMul*"]),
         ('m = Add(h, b)  y = Gelu <approximate="tanh"> (m)', ["MatMul*", "Gelu"]),
         ("m = Add(h, h)  y = HardSwish(m)", ["MatMul*", "Add", "HardSwish"]),

@@ -82,6 +82,7 @@ def test_gemm(zeros: float, values: int | None, tmp_path: Path) -> None:
         "y = Relu(h)",
         "m = Add(h, b)  y = Clip(m, low, high)",
         "m = Add(h, b)  y = Clip(m, low)",
+        "m = Add(h, b)  y = Clip(m, high, low)",
         "y = ThresholdedRelu <alpha=0.25> (h)",
         "m = Add(h, b)  y = ThresholdedRelu(m)",
         "y = HardSwish(h)",
