@@ -13,9 +13,12 @@ namespace osq {
 namespace {
 
 constexpr int64_t kPositionsWorthIt = 16;  // of an output of a convolution: fewer do not fill a panel
-constexpr size_t kWorthIt = 4096;          // weights below which a layer takes no time either way
-constexpr size_t kCached = 320 << 10;      // weights that a cache may hold: dense does not wait for memory
-constexpr size_t kRowsWorthIt = 1 << 16;   // elements of an embedding whose memory counts
+// So many more zeros are asked for where the positions are not known, which may be few; but at most half of
+// what is left.
+constexpr double kForUnknownPositions = 0.15;
+constexpr size_t kWorthIt = 4096;         // weights below which a layer takes no time either way
+constexpr size_t kCached = 320 << 10;     // weights that a cache may hold: dense does not wait for memory
+constexpr size_t kRowsWorthIt = 1 << 16;  // elements of an embedding whose memory counts
 // What the input of one column costs to lay out, as a share of zeros times outputs: in products with more
 // rows than a vector, and in convolutions.
 constexpr double kPerColumn = 8;
@@ -278,7 +281,7 @@ Decision Choice::DecideConvolution(const Weight& weight, const Consumer& consume
   if (consumer.rows >= 0 && consumer.rows < kPositionsWorthIt) {
     return {Kernel::kStock, "outputs of " + std::to_string(consumer.rows) + " positions: dense is faster"};
   }
-  if (consumer.rows < 0 && weight.shape().size() == 3) {  // pictures have positions enough, sequences may not
+  if (consumer.rows < 0 && weight.shape().size() == 3) {  // pictures mostly have positions enough
     return {Kernel::kStock, "the length of its outputs is not known, and may be too short"};
   }
   if (consumer.groups != 1) return {Kernel::kStock, "convolutions of several groups run faster dense"};
@@ -292,8 +295,11 @@ Decision Choice::DecideConvolution(const Weight& weight, const Consumer& consume
   const auto outputs = static_cast<double>(shape[0]), columns = static_cast<double>(weight.total()) / outputs;
   const double layout = (kPerColumn + (consumer.comes_from_dense ? kFromDense : 0)) / outputs +
                         (consumer.goes_to_dense ? kToDense : 0) / columns;
-  if (least > 1 || zeros - layout < least - kPerColumn / 256) {
-    return {Kernel::kStock, Percent(zeros) + ": dense is faster"};
+  const bool is_unknown = consumer.rows < 0;
+  const double more = is_unknown ? std::min(kForUnknownPositions, (1 - least) / 2) : 0;
+  if (least > 1 || zeros - layout < least + more - kPerColumn / 256) {
+    const char* const unknown = is_unknown ? ", or may be: the size of its outputs is not known" : "";
+    return {Kernel::kStock, Percent(zeros) + ": dense is faster" + unknown};
   }
   return {Kernel::kSparse, Percent(zeros)};
 }
