@@ -1,9 +1,10 @@
 #include "ep_choice.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
+#include <locale>
 #include <sstream>
 #include <stdexcept>
 
@@ -131,6 +132,14 @@ Consumer ConvolutionOf(const Graph& graph, const GraphNode& node) {
   return consumer;
 }
 
+// Reads a number as in C, whatever the program's locale; false where the text is no finite one.
+bool ReadNumber(const std::string& text, double* number) {
+  std::istringstream stream(text);
+  stream.imbue(std::locale::classic());
+  stream >> std::noskipws >> *number;
+  return !stream.fail() && stream.peek() == std::istringstream::traits_type::eof() && std::isfinite(*number);
+}
+
 }  // namespace
 
 Choice Choice::Read(const OrtApi* api, const OrtSessionOptions* options) {
@@ -167,10 +176,9 @@ void Choice::ReadProfile(const std::string& text) {
   for (std::string item; std::getline(stream, item, ',');) {
     const size_t equals = item.find('=');
     const auto known = profile_.find(item.substr(0, equals));
-    char* end = nullptr;
-    const char* const number = equals == std::string::npos ? "" : item.c_str() + equals + 1;
-    const double value = std::strtod(number, &end);
-    if (known == profile_.end() || end == number || *end != '\0') {
+    double value = 0;
+    const bool is_number = equals != std::string::npos && ReadNumber(item.substr(equals + 1), &value);
+    if (known == profile_.end() || !is_number) {
       throw std::invalid_argument("option ep.squeezeexecutionprovider.profile has a bad entry '" + item +
                                   "'");
     }

@@ -16,6 +16,7 @@ how many bits products with shared weights are:
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import platform
 from pathlib import Path
@@ -81,4 +82,4 @@ def _is_profile(text: str) -> bool:
         numbers = {name: float(number) for name, number in (item.split("=") for item in text.split(","))}
     except ValueError:
         return False
-    return set(numbers) == {*NAMES}
+    return set(numbers) == {*NAMES} and all(map(math.isfinite, numbers.values()))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import onnx
@@ -29,6 +33,12 @@ def test_a_profile_is_kept() -> None:
 def test_what_is_no_profile_counts_for_nothing(text: str) -> None:
     profile.write_profile(NUMBERS)
     profile.profile_path().write_text(text)
+    assert profile.read_profile() == ""
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_make_no_profile(number: float) -> None:
+    profile.write_profile(NUMBERS | {"few": number})
     assert profile.read_profile() == ""
 
 
@@ -123,13 +133,45 @@ def test_convolutions_next_to_dense_ones_need_more_zeros(text: str, nodes: int, 
     assert native(model, [{"x": sparse(1, 64, 8, 8)}], tmp_path, "auto", None)[1] == nodes
 
 
-@pytest.mark.parametrize("text", ["vector", "vector=", "vector=0.5x", "other=1", "vector=0.5,,few=1"])
+WRONG = ["vector", "vector=", "vector=0.5x", "other=1", "vector=0.5,,few=1", "few=nan", "few=inf", "few=1e999"]
+
+
+@pytest.mark.parametrize("text", WRONG)
 def test_the_provider_refuses_what_is_none(text: str) -> None:
     model = packed(build("(float[n,150] x) => (float[n,100] y) { y = MatMul(x, w) }", w=sparse(150, 100)))
     wrong = session_options(options())
     wrong.add_session_config_entry(f"ep.{NAME.lower()}.profile", text)
     with pytest.raises(Exception, match="profile has a bad entry"):
         onnxruntime.InferenceSession(model, wrong, enable_fallback=0)
+
+
+IN_GERMAN = """
+import locale, sys, onnxruntime
+from onnxsqueeze.runtime import load, session_options
+locale.setlocale(locale.LC_ALL, "de_DE.UTF-8")
+assert locale.localeconv()["decimal_point"] == ","
+made = session_options(profile="vector=0.6,cached=0.6")
+made.log_severity_level = 4
+print(onnxruntime.InferenceSession(sys.argv[1], made, enable_fallback=0).get_providers()[0])
+print(load(sys.argv[1]).get_providers()[0])
+"""
+
+
+@pytest.mark.skipif(shutil.which("localedef") is None, reason="needs localedef, to make a German locale")
+def test_numbers_do_not_depend_on_the_locale(tmp_path: Path) -> None:
+    made = subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", tmp_path / "de_DE.UTF-8"], capture_output=True)
+    if made.returncode > 1:  # 1: with warnings
+        pytest.skip("the system has no German locale")
+    profile.write_profile(NUMBERS)
+    model = tmp_path / "model.onnx"
+    model.write_bytes(packed(build("(float[1,150] x) => (float[1,100] y) { y = MatMul(x, w) }", w=sparse(150, 100))))
+    done = subprocess.run(
+        [sys.executable, "-c", IN_GERMAN, model],
+        env=os.environ | {"LOCPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout.split(), done.stderr) == ([NAME, NAME], "")
 
 
 @pytest.mark.parametrize("rows", ["1", "n"])
