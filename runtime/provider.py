@@ -6,7 +6,7 @@ import os
 import threading
 from typing import Any
 
-from onnxsqueeze.errors import RuntimeUnavailable
+from onnxsqueeze.errors import RuntimeUnavailable, SqueezeError
 from onnxsqueeze.runtime import native
 from onnxsqueeze.runtime.profile import read_profile
 
@@ -14,6 +14,7 @@ NAME = "SqueezeExecutionProvider"
 OLDEST = (1, 23, 1)  # onnxruntime whose plugin providers work
 BY_NAME = (1, 25, 1)  # onnxruntime that takes them as ``providers=[NAME]``; older ones pass over them in silence
 KERNELS = ("auto", "always", "never")
+USED = "onnxsqueeze.used"  # an entry of session options that we have added to
 
 _lock = threading.Lock()
 _registered = False
@@ -67,6 +68,27 @@ def _register_library() -> None:
             _registered = True
 
 
+def refuse_used(sess_options: Any) -> None:
+    """Weights and the provider stay in session options: a second session would have those of the first.
+
+    Raises:
+        SqueezeError: something was added to these options before.
+    """
+    try:
+        sess_options.get_session_config_entry(USED)
+    except RuntimeError:  # there is no such entry
+        return
+    raise SqueezeError(
+        "these session options serve one session, and load or session_options has prepared them before: make new "
+        "onnxruntime.SessionOptions() for each session"
+    )
+
+
+def mark_used(sess_options: Any) -> None:
+    """Before the first thing is added to them."""
+    sess_options.add_session_config_entry(USED, "1")
+
+
 def session_options(
     sess_options: Any = None,
     *,
@@ -78,7 +100,8 @@ def session_options(
     """Options of a session that runs packed weights natively where that is faster.
 
     Args:
-        sess_options: ``onnxruntime.SessionOptions`` to add the provider to; None for new ones.
+        sess_options: ``onnxruntime.SessionOptions`` to add the provider to; None for new ones. They serve one session:
+            give new ones to each call, and none of these to ``onnxsqueeze.runtime.load``, which adds it itself.
         kernel: "auto" takes what runs faster on this machine, "always" all that there is a kernel for, "never" none.
         skip_zeros: whether sparse products with up to 3 rows of input skip the input's zeros, too. That is faster only
             where most are zero; None for behind ThresholdedRelu (see the pass fatrelu), when there are enough.
@@ -88,14 +111,37 @@ def session_options(
 
     Raises:
         RuntimeUnavailable: onnxruntime is older than 1.23.1, or the native library is missing.
+        SqueezeError: these options were given to a call before.
         ValueError: ``kernel`` is none of these.
     """
     import onnxruntime
 
+    check_kernel(kernel)
+    options = sess_options if sess_options is not None else onnxruntime.SessionOptions()
+    refuse_used(options)
+    _register_library()
+    mark_used(options)
+    add_provider(options, kernel, skip_zeros, profile, account)
+    return options
+
+
+def check_kernel(kernel: str) -> None:
+    """Raises ValueError where it is none."""
     if kernel not in KERNELS:
         raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, not '{kernel}'")
+
+
+def add_provider(
+    options: Any,
+    kernel: str,
+    skip_zeros: bool | None = None,
+    profile: str | None = None,
+    account: str | os.PathLike[str] | None = None,
+) -> None:
+    """As ``session_options``, of whose arguments these are, but changes options that are marked as used."""
+    import onnxruntime
+
     _register_library()
-    options = sess_options if sess_options is not None else onnxruntime.SessionOptions()
     devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == NAME]
     options.add_provider_for_devices(devices[:1], {})
     chosen = {
@@ -108,4 +154,3 @@ def session_options(
     for name, value in chosen.items():
         if value:
             options.add_session_config_entry(f"ep.{NAME.lower()}.{name}", value)
-    return options

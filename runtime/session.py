@@ -42,13 +42,14 @@ def load(
 
     Args:
         path: the ``.onnx`` file.
-        sess_options: ``onnxruntime.SessionOptions`` or None; changed: weights, and maybe the provider, are added.
+        sess_options: ``onnxruntime.SessionOptions`` or None. Weights, and maybe the provider, are added to them, so
+            they serve one session: give new ones to each call.
         providers: as for InferenceSession; None for SqueezeExecutionProvider and the CPU.
         threads: that decode; None for one a core.
         kernel: what the provider takes: see ``onnxsqueeze.runtime.session_options``.
 
     Raises:
-        SqueezeError: the file is corrupt, or onnxruntime does not open it.
+        SqueezeError: the file is corrupt, onnxruntime does not open it, or the options were prepared for another session.
         ValueError: ``kernel`` is none, or SqueezeExecutionProvider is asked for beside others than the CPU.
     """
     import onnxruntime
@@ -58,11 +59,14 @@ def load(
     from onnxsqueeze.pipeline.provided import provided
 
     options = sess_options if sess_options is not None else onnxruntime.SessionOptions()
+    is_wanted = _asks_for_ours(providers)
+    provider.refuse_used(options)
     model = Model.load(path)
     if not model.is_packed:
         del model  # its bytes go before onnxruntime reads them
         return _open(onnxruntime, os.fspath(path), options, _without_ours(providers), path)
-    keep = provided(model, kernel, profile.read_profile()) if _asks_for_ours(providers) else dict[str, str]()
+    provider.mark_used(options)
+    keep = provided(model, kernel, profile.read_profile()) if is_wanted else dict[str, str]()
     threads = threads or os.cpu_count() or 1
     plugs_in = bool(keep) and provider.is_available()
     as_it_is = plugs_in and _elements(model, keep) <= LITTLE
@@ -74,7 +78,7 @@ def load(
     if arrays:
         options.add_external_initializers(list(arrays), values)
     if plugs_in:
-        options = provider.session_options(options, kernel=kernel)
+        provider.add_provider(options, kernel)
     chosen = None if plugs_in else _without_ours(providers)
     source = os.fspath(path) if as_it_is else model.proto.SerializeToString()  # sessions keep such bytes
     del model
@@ -106,7 +110,7 @@ def _asks_for_ours(providers: Sequence[Any] | None) -> bool:
 
 
 def _register(options: Any) -> None:
-    """Makes the custom operators known to the session to be; options that know them already are left alone."""
+    """Makes the custom operators known to the session to be."""
     try:
         options.register_custom_ops_library(str(native.library_path()))
     except Exception as error:  # onnxruntime raises its own types, none of them public

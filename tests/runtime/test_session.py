@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from sparse_models import Array, build, packed, sparse
 
-from onnxsqueeze.errors import ModelError
+from onnxsqueeze.errors import ModelError, SqueezeError
 from onnxsqueeze.model import Model
 from onnxsqueeze.pipeline.provided import provided
 from onnxsqueeze.runtime import load, session_options
@@ -110,6 +110,26 @@ def test_a_dense_model_opens_too(tmp_path: Path) -> None:
     )
     for providers in (None, [NAME, CPU]):
         assert load(path, quiet(), providers).run(None, {"x": np.ones((2, 20), np.float32)})[0].shape == (2, 30)
+
+
+@pytest.mark.usefixtures("_all_weights_matter")
+@pytest.mark.parametrize("providers", [None, [CPU]])
+def test_options_serve_one_session(model: Path, providers: Any, tmp_path: Path) -> None:
+    """Otherwise a second model would run with the weights of the first, whose names may be the same."""
+    other = tmp_path / "other.onnx"
+    weights = {"few": sparse(150, 100, zeros=0.95, seed=1)}
+    other.write_bytes(packed(build("(float[n,150] x) => (float[n,100] y) { y = MatMul(x, few) }", **weights)))
+    made = quiet()
+    with pytest.raises(ModelError):
+        load(tmp_path / "missing.onnx", made, providers)
+    load(model, made, providers)  # options that nothing was added to may be given again
+    for call in (lambda: load(other, made, providers), lambda: session_options(made)):
+        with pytest.raises(SqueezeError, match=r"serve one session.*make new onnxruntime\.SessionOptions\(\)"):
+            call()
+    made = session_options(quiet())
+    for call in (lambda: load(other, made), lambda: session_options(made)):
+        with pytest.raises(SqueezeError, match="serve one session"):
+            call()
 
 
 def test_refusals(model: Path, tmp_path: Path) -> None:
