@@ -49,8 +49,8 @@ def load(
         kernel: what the provider takes: see ``onnxsqueeze.runtime.session_options``.
 
     Raises:
-        SqueezeError: the file is corrupt, onnxruntime does not open it, or the options were prepared for another session.
-        ValueError: ``kernel`` is none, or SqueezeExecutionProvider is asked for beside others than the CPU.
+        SqueezeError: the file is corrupt, onnxruntime does not open it, or the options have served a session.
+        ValueError: ``kernel`` is none, ``threads`` below 1, or SqueezeExecutionProvider is beside others than the CPU.
     """
     import onnxruntime
 
@@ -58,6 +58,7 @@ def load(
     from onnxsqueeze.pipeline.operators import to_operators
     from onnxsqueeze.pipeline.provided import provided
 
+    _check(kernel, threads)
     options = sess_options if sess_options is not None else onnxruntime.SessionOptions()
     is_wanted = _asks_for_ours(providers)
     provider.refuse_used(options)
@@ -86,6 +87,13 @@ def load(
     native.trim_memory()  # what was read and decoded on the way is several times what stays
     session.onnxsqueeze_weights = arrays  # the session reads them where they are: they must live as long
     return session
+
+
+def _check(kernel: str, threads: int | None) -> None:
+    """Also where they do not matter: for models that are not packed, and on the CPU alone."""
+    provider.check_kernel(kernel)
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be 1 or more, not {threads}")
 
 
 def _elements(model: Model, keep: Container[str]) -> int:

@@ -132,6 +132,15 @@ def test_options_serve_one_session(model: Path, providers: Any, tmp_path: Path) 
             call()
 
 
+@pytest.mark.parametrize("providers", [None, [NAME], [CPU]])
+def test_wrong_arguments_are_refused_whatever_the_provider(model: Path, providers: Any) -> None:
+    with pytest.raises(ValueError, match="kernel must be one of auto, always, never, not 'fast'"):
+        load(model, quiet(), providers, kernel="fast")
+    for threads in (0, -3):
+        with pytest.raises(ValueError, match=f"threads must be 1 or more, not {threads}"):
+            load(model, quiet(), providers, threads=threads)
+
+
 def test_refusals(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="goes with CPUExecutionProvider only, not with CUDAExecutionProvider"):
         load(model, providers=[NAME, "CUDAExecutionProvider"])
