@@ -112,11 +112,13 @@ def session_options(
     Raises:
         RuntimeUnavailable: onnxruntime is older than 1.23.1, or the native library is missing.
         SqueezeError: these options were given to a call before.
-        ValueError: ``kernel`` is none of these.
+        ValueError: ``kernel`` or ``skip_zeros`` is none of these.
     """
     import onnxruntime
 
     check_kernel(kernel)
+    if skip_zeros not in (None, True, False):
+        raise ValueError(f"skip_zeros must be None, True or False, not {skip_zeros!r}")
     options = sess_options if sess_options is not None else onnxruntime.SessionOptions()
     refuse_used(options)
     _register_library()

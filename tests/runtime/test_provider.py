@@ -290,6 +290,9 @@ def test_wrong_input_shapes_are_errors() -> None:
 def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="auto, always, never"):
         session_options(kernel="often")
+    for skip_zeros in ("auto", "1", 0.5, 2):
+        with pytest.raises(ValueError, match=f"skip_zeros must be None, True or False, not {skip_zeros!r}"):
+            session_options(skip_zeros=skip_zeros)  # type: ignore[arg-type]
     wrong = session_options(options())
     wrong.add_session_config_entry(f"ep.{NAME.lower()}.kernel", "often")
     model = packed(build("(float[n,150] x) => (float[n,100] y) { y = MatMul(x, w) }", w=sparse(150, 100)))
