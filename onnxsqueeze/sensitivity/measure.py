@@ -27,6 +27,7 @@ from onnxsqueeze.errors import ModelError, PipelineError
 from onnxsqueeze.model import Model
 from onnxsqueeze.model.dense import file_nbytes
 from onnxsqueeze.passes.bounds import packable
+from onnxsqueeze.passes.evidence import lacking
 from onnxsqueeze.pipeline import Context
 from onnxsqueeze.pipeline.context import Progress, Silent
 from onnxsqueeze.pipeline.store import Store, digest_of_feeds, digest_of_files
@@ -164,6 +165,8 @@ def sensitivity(
     if not layers:
         raise ModelError(f"'{source}': {notes[-1]}")
     _tell_unreached(layers, notes)
+    if data.real and (found := lacking([*data.measured, *data.fitted])):
+        notes.append(found)
     if store:
         notes.append(store.told)
     order = sorted(layers, key=lambda layer: (-layer.sensitivity, -sum(p.shift for p in layer.sparsity)))
@@ -190,8 +193,8 @@ def _check_options(model: Any, calibration: Any, samples: int | None, jobs: int 
 def _tell_unreached(layers: Sequence[Layer], notes: list[str]) -> None:
     still = [layer.weight for layer in layers if not any(p.loss or p.shift for p in (*layer.sparsity, *layer.bits))]
     if still:
-        more = f" and {len(still) - 1} more" if len(still) > 1 else ""
-        notes.append(f"'{still[0]}'{more} change no output on these samples; give samples that reach them")
+        told = f"'{still[0]}' and {len(still) - 1} more change" if len(still) > 1 else f"'{still[0]}' changes"
+        notes.append(f"{told} no output on these samples; give samples that reach them")
 
 
 def _data(samples: Samples | None, source: Path, count: int | None, weights: int, seed: int) -> _Data:

@@ -113,6 +113,13 @@ def test_the_same_on_any_number_of_workers(classifier: Path) -> None:
     assert plain(one) == plain(three)
 
 
+def test_too_few_samples_are_told_of(classifier: Path) -> None:
+    rows = np.load(classifier.with_name("s.npz"))["x"]
+    for samples, note in ((rows[:1], "1 sample is too few"), (np.repeat(rows[:1], 9, 0), "all the same"), (rows, "")):
+        found = sensitivity(classifier, calibration=[{"x": row[None]} for row in samples])
+        assert any(note in told for told in found.notes) if note else not found.notes
+
+
 def test_without_samples_inputs_are_made_and_that_is_said(classifier: Path) -> None:
     found = sensitivity(classifier)
     assert not found.real and found.fitted == 0 and "no real data" in found.data
