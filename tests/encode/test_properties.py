@@ -124,7 +124,8 @@ def test_plans_for_operators_that_are_given(case: tuple[Array, Note], op_types: 
     for op_type, plan in found.items():
         encoded = plan.build()
         assert (plan.op_type, encoded.op_type) == (op_type, op_type)
-        assert abs(plan.nbytes - encoded.nbytes) <= 0.05 * encoded.nbytes + 64
+        starts = sum(len(v) for name, v in encoded.attributes.items() if name.endswith("starts"))
+        assert abs(plan.nbytes - encoded.nbytes) <= 0.05 * encoded.nbytes + 64 + starts, "each may be a byte shorter"
         assert_same(values, encoded)
     best = best_plan(values, note)
     if best is not None and best.op_type in op_types:
