@@ -253,4 +253,4 @@ def _fewer(places: Array, counts: Array) -> Array:
         taken[unused[np.argsort(np.abs(places[unused]), kind="stable")[:spare]]] = True
         return np.asarray(places[taken])
     weights = np.where(places == 0, FIRM, counts)[taken].astype(np.float64)
-    return np.rint(merge_cheapest(Cells(weights, weights * places[taken]), MOST_LEVELS).centers)
+    return np.rint(merge_cheapest(Cells(weights, weights * places[taken]), MOST_LEVELS).centers) + 0.0  # never -0.0

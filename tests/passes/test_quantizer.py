@@ -34,6 +34,7 @@ def steps_of(quantizer: Quantizer, found: Quantized) -> Array:
     assert steps == pytest.approx(np.rint(steps), abs=1e-3)
     assert (np.diff(np.rint(steps)) > 0).all()
     assert 0 in np.rint(steps)
+    assert not np.signbit(found.sharing.codebook[steps == 0]).any()
     assert len(steps) <= MOST_LEVELS
     return np.rint(steps)
 
