@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,9 +164,7 @@ def sensitivity(
         layers = [layer for layer in context.each("sensitivity", work.measure, weights, lambda w: w.name) if layer]
     if not layers:
         raise ModelError(f"'{source}': {notes[-1]}")
-    _tell_unreached(layers, notes)
-    if data.real and (found := lacking([*data.measured, *data.fitted])):
-        notes.append(found)
+    notes.extend(_untold(layers, data))
     if store:
         notes.append(store.told)
     order = sorted(layers, key=lambda layer: (-layer.sensitivity, -sum(p.shift for p in layer.sparsity)))
@@ -190,11 +188,14 @@ def _check_options(model: Any, calibration: Any, samples: int | None, jobs: int 
             raise PipelineError(f"{name} must be at least 1, not {value}")
 
 
-def _tell_unreached(layers: Sequence[Layer], notes: list[str]) -> None:
+def _untold(layers: Sequence[Layer], data: _Data) -> Iterator[str]:
+    """What the samples do not tell, in words."""
     still = [layer.weight for layer in layers if not any(p.loss or p.shift for p in (*layer.sparsity, *layer.bits))]
     if still:
         told = f"'{still[0]}' and {len(still) - 1} more change" if len(still) > 1 else f"'{still[0]}' changes"
-        notes.append(f"{told} no output on these samples; give samples that reach them")
+        yield f"{told} no output on these samples; give samples that reach them"
+    if data.real and (found := lacking([*data.measured, *data.fitted])):
+        yield found
 
 
 def _data(samples: Samples | None, source: Path, count: int | None, weights: int, seed: int) -> _Data:
