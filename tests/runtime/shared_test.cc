@@ -4,6 +4,7 @@
 //   ONNXSQUEEZE_ISA picks the instruction set.
 #include "shared.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -56,7 +57,7 @@ void TestLinear(Random* random) {
   const Exact<float> in(x), out(batch * rows), again(batch * rows);
   SharedLinear(packed, in.data(), batch, epilogue, out.data(), Forwards);
   SharedLinear(packed, in.data(), batch, epilogue, again.data(), Backwards);
-  CHECK(out.vector() == again.vector());
+  CHECK(std::equal(out.data(), out.data() + batch * rows, again.data()));
   for (size_t b = 0; b < batch; ++b) {
     for (size_t r = 0; r < rows; ++r) {
       double sum = 0;
