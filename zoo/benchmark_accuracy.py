@@ -9,14 +9,13 @@ from pathlib import Path
 
 from onnxsqueeze import zoo
 from onnxsqueeze.budget import Budget
-from onnxsqueeze.calibration.loss import Loss
 from onnxsqueeze.calibration.trial import Trial
 from onnxsqueeze.compress import compress
 from onnxsqueeze.model import Model
 from onnxsqueeze.zoo.samples import apart, sample_kind
 
 LOSS, SAMPLES = 0.01, 64
-MANY = 512  # samples not calibrated on, where each decides one thing: of 64, one is over 1 %
+UNSEEN = 512  # samples to judge on: where each decides one thing, one of 64 is over 1 %
 
 
 def accuracy(names: Sequence[str]) -> Iterator[list[object]]:
@@ -29,25 +28,22 @@ def accuracy(names: Sequence[str]) -> Iterator[list[object]]:
         for name in names or [n for n in zoo.names() if zoo.entry(n).score]:
             source = zoo.fetch(name)
             result = compress(source, output, calibration=apart(name, SAMPLES)[0], budget=Budget(max_loss=LOSS))
-            unseen = _unseen(name, source, output)
             held = result.account.held_out_loss if result.account else ()
             scores = ""
             if zoo.entry(name).score:
                 scores = f"{score(name, source).value:.2f} → {score(name, output).value:.2f}"
             worst = 100 * max((o.measured for o in held), default=0.0)
             ratios.append(result.ratio)
-            cells = f"{result.ratio:.2f}x", f"{worst:.2f} %", f"{100 * unseen.measured:.2f} %"
+            cells = f"{result.ratio:.2f}x", f"{worst:.2f} %", _unseen(name, source, output)
             yield [f"{name} ({sample_kind(name)})", *cells, scores, f"{result.seconds:.0f}"]
     yield ["geometric mean", f"{math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f}x", "", "", "", ""]
 
 
-def _unseen(name: str, source: Path, output: Path) -> Loss:
-    """The loss on samples of which calibration knows nothing."""
-    original, compressed = Model.load(source), _dense(output)
-    found = Trial(original, apart(name, SAMPLES)[1], 2).loss(compressed)
-    if any(o.kind == "decisions" and o.count <= SAMPLES for o in found.outputs):
-        return Trial(original, apart(name, MANY)[1], 2).loss(compressed)
-    return found
+def _unseen(name: str, source: Path, output: Path) -> str:
+    """The loss on samples of which calibration knows nothing, and its standard error."""
+    lost = Trial(Model.load(source), apart(name, UNSEEN)[1], 2).loss(_dense(output))
+    worst = max(lost.outputs, key=lambda output: output.measured)
+    return f"{100 * worst.measured:.2f} ± {100 * worst.doubt:.2f} %"
 
 
 def _dense(path: Path) -> Model:

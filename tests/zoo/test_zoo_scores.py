@@ -12,6 +12,7 @@ from onnx import numpy_helper
 
 from onnxsqueeze import zoo
 from onnxsqueeze.errors import ModelError
+from onnxsqueeze.zoo.chinese import words
 from onnxsqueeze.zoo.score import Score, _distance, sample_inputs, sample_kind, score, scores
 
 
@@ -82,6 +83,20 @@ def test_silero_hears_speech(name: str) -> None:
 
 
 @pytest.mark.zoo
+def test_lac_cuts_news_into_words() -> None:
+    assert score("lac-encoder", zoo.fetch("lac-encoder"), limit=20).value > 70
+
+
+@pytest.mark.zoo
+def test_words_begin_where_labels_say() -> None:
+    labels = {"n-B": 14, "n-I": 15, "v-B": 38}
+    emissions = np.full((4, 59), -100, np.float32)
+    for place, label in enumerate(("n-B", "n-I", "v-B", "n-B")):
+        emissions[place, labels[label]] = 100
+    assert words("今天下雨", emissions) == ["今天", "下", "雨"]
+
+
+@pytest.mark.zoo
 def test_efficientnet_knows_photographs() -> None:
     assert score("efficientnet-lite0", zoo.fetch("efficientnet-lite0")) == Score(
         "ImageNet top-1 accuracy on 20 photographs", 90.0, 20
@@ -89,7 +104,9 @@ def test_efficientnet_knows_photographs() -> None:
 
 
 @pytest.mark.zoo
-@pytest.mark.parametrize("name", ["lenet-5", "ppocr-cls", "basic-pitch", "deepcut", "wake-alexa", "silero-vad"])
+@pytest.mark.parametrize(
+    "name", ["lenet-5", "ppocr-cls", "basic-pitch", "deepcut", "wake-alexa", "silero-vad", "lac-encoder"]
+)
 def test_sample_inputs_run_and_repeat(name: str) -> None:
     session = onnxruntime.InferenceSession(zoo.fetch(name), providers=["CPUExecutionProvider"])
     first, again = sample_inputs(name, 2, seed=3), sample_inputs(name, 2, seed=3)
