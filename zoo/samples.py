@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from onnxsqueeze.zoo import data, entry, fetch, texts
 from onnxsqueeze.zoo.chinese import encoder_input, news
 from onnxsqueeze.zoo.data import Floats
+from onnxsqueeze.zoo.scans import slices
+from onnxsqueeze.zoo.table import SCANS
 from onnxsqueeze.zoo.thai import windows
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ def sample_inputs(name: str, count: int, seed: int = 0) -> list[Feed]:
 def apart(name: str, count: int) -> tuple[list[Feed], list[Feed]]:
     """`count` feeds to calibrate on and as many to judge on, made of other lines, digits and frames.
 
-    Where there are few photographs or sentences, each list is made of another half of them. Frames of speech come as
+    Where there are few photographs, heads or sentences, each list is made of others of them. Frames of speech come as
     batches of a second.
     """
     prepare = _APART.get(entry(name).name)
@@ -137,8 +139,13 @@ def _open_nsfw(photograph: Image) -> Feed:
     return {"input:0": np.ascontiguousarray((pixels[:, :, ::-1] - np.array([104, 117, 123], np.float32))[None])}
 
 
-def _tumor(photograph: Image) -> Feed:
-    return {"input": np.asarray(photograph.resize((240, 240)), np.float32)[None] / 255}
+def _heads(count: int, seed: int, half: int = 0) -> list[Feed]:
+    """Slices of two heads, or of another one, every second turned left to right."""
+    scans = SCANS[2:] if half else SCANS[:2]
+    found = [image for scan in scans for image in slices(scan)]
+    picks = np.random.default_rng(seed).integers(len(found), size=count)
+    pixels = [np.asarray(found[pick].resize((240, 240)), np.float32) / 255 for pick in picks]
+    return [{"input": (rows[:, ::-1] if number % 2 else rows)[None].copy()} for number, rows in enumerate(pixels)]
 
 
 def _vit(photograph: Image) -> Feed:
@@ -270,7 +277,7 @@ _SAMPLES: dict[str, tuple[str, Callable[[int, int], list[Feed]]]] = {
     "ppocr-det": ("pages of rendered lines", _pages(detection_input)),
     "ppocr-cls": ("rendered lines of text, every second one upside down", _turned),
     "open-nsfw": ("ImageNet photographs", _photographs(_open_nsfw)),
-    "tumor-vgg16": ("ImageNet photographs, not brain scans", _photographs(_tumor)),
+    "tumor-vgg16": ("slices of heads", _heads),
     "vit-s-focus": ("ImageNet photographs", _photographs(_vit)),
     "efficientnet-lite0": ("ImageNet photographs", _photographs(classification_input)),
     "silero-vad": ("recorded speech and seeded noise, 16 and 8 kHz", _silero),
@@ -289,7 +296,7 @@ _SAMPLES: dict[str, tuple[str, Callable[[int, int], list[Feed]]]] = {
 
 _APART: dict[str, Callable[[int], Callable[[int, int], list[Feed]]]] = {
     "open-nsfw": lambda half: _photographs(_open_nsfw, half),
-    "tumor-vgg16": lambda half: _photographs(_tumor, half),
+    "tumor-vgg16": lambda half: lambda count, seed: _heads(count, seed, half),
     "vit-s-focus": lambda half: _photographs(_vit, half),
     "efficientnet-lite0": lambda half: _photographs(classification_input, half),
     "lac-encoder": lambda half: lambda count, seed: _chinese(count, seed, half),

