@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Feed = dict[str, NDArray[Any]]
 
+SLAB = 16  # slices of a head that go together: next to one another they are alike
 _IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
@@ -33,7 +34,7 @@ def sample_inputs(name: str, count: int, seed: int = 0) -> list[Feed]:
 def apart(name: str, count: int) -> tuple[list[Feed], list[Feed]]:
     """`count` feeds to calibrate on and as many to judge on, made of other lines, digits and frames.
 
-    Where there are few photographs, heads or sentences, each list is made of others of them. Frames of speech come as
+    Where there are few photographs, parts of heads or sentences, each list is made of others of them. Frames of speech come as
     batches of a second.
     """
     prepare = _APART.get(entry(name).name)
@@ -140,9 +141,8 @@ def _open_nsfw(photograph: Image) -> Feed:
 
 
 def _heads(count: int, seed: int, half: int = 0) -> list[Feed]:
-    """Slices of two heads, or of another one, every second turned left to right."""
-    scans = SCANS[2:] if half else SCANS[:2]
-    found = [image for scan in scans for image in slices(scan)]
+    """Slices of three heads, every second turned left to right; the other half is the slabs between."""
+    found = [image for scan in SCANS for number, image in enumerate(slices(scan)) if number // SLAB % 2 == half]
     picks = np.random.default_rng(seed).integers(len(found), size=count)
     pixels = [np.asarray(found[pick].resize((240, 240)), np.float32) / 255 for pick in picks]
     return [{"input": (rows[:, ::-1] if number % 2 else rows)[None].copy()} for number, rows in enumerate(pixels)]

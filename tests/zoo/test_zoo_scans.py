@@ -57,7 +57,7 @@ def test_other_formats_are_refused(written: Path, kind: int, magic: bytes) -> No
 
 
 @pytest.mark.zoo
-def test_another_head_is_judged_than_is_calibrated_on() -> None:
+def test_other_slices_are_judged_than_are_calibrated_on() -> None:
     seen, unseen = apart("tumor-vgg16", 3)
     assert all(feed["input"].shape == (1, 240, 240, 3) and 0.5 < feed["input"].max() <= 1 for feed in [*seen, *unseen])
     assert not any(np.array_equal(one["input"], other["input"]) for one in seen for other in unseen)
