@@ -16,7 +16,7 @@ from onnxsqueeze.calibration.loss import OutputLoss
 from onnxsqueeze.calibration.samples import drawn
 from onnxsqueeze.calibration.trial import Proof, Trial
 from onnxsqueeze.errors import PassError
-from onnxsqueeze.passes.evidence import constant, different, indivisible, lacking
+from onnxsqueeze.passes.evidence import constant, different, indivisible, lacking, silent
 from onnxsqueeze.passes.grids import Grids, told
 from onnxsqueeze.passes.rate_distortion import Choice, Table, predicted, within
 from onnxsqueeze.passes.repair import STEPS, Repair
@@ -36,6 +36,7 @@ RUNS, FEWEST, MOST = 1024, 4, 16  # samples that all trials of single weights ru
 PROBE = 0.005  # relative error at which a single weight is tried
 SIZED = 8  # times, at most, that weights are fitted for a file of a size
 FAINT = 1e-3  # share of the outputs that the whole weight moves, where labels do not tell of small moves
+CAREFUL = 1e-3  # relative error that a weight may have of which samples tell nothing
 JUDGING = 3  # one of so many samples tells what fitting to the others did
 
 
@@ -129,25 +130,42 @@ class Allocation:
             return [t.with_gains([1 / max(t.energy, 1e-30)] * len(t.curves)) for t in tables]
         count = max(FEWEST, min(MOST, RUNS // sum(len(t.curves) for t in tables)))
         self._context.progress.start("sensitivity", len(tables))
-        measured = []
+        measured, unreached = [], []
         for table in tables:
             key = {**self._grids.key, "judged": trial.key, "count": count, "weight": table.name}
             gains = self._context.store.recall("gains", key, partial(self._gains, table, trial, count), list, _floats)
-            measured.append(table.with_gains(gains))
+            measured.append(table.with_gains(gains) if any(gains) else self._careful(table))
+            if not any(gains):
+                unreached.append(table.name)
             self._context.progress.advance(table.name)
         self._context.progress.finish()
+        if unreached:
+            self._context.notes(f"allocate: {silent(unreached)}")
         return measured
 
+    def _careful(self, table: Table) -> Table:
+        """Of a weight that changes no output on these samples: its own error stands for the loss.
+
+        A limit of the loss is not for such weights: however coarse they were, nothing would be measured.
+        """
+        plain = self._grids.forget(table.name) or table
+        if self._budget.size is not None:
+            return plain.with_gains([1 / max(plain.energy, 1e-30)] * len(plain.curves))
+        return plain.fixed(CAREFUL * plain.energy)
+
     def _gains(self, table: Table, trial: Trial, count: int) -> list[float]:
+        """All 0 where the weight changes no output, however coarse it is."""
         gains = []
         for curve in table.curves:
             place = int(np.abs(np.log(np.maximum(curve.errors, 1e-30) / max(table.energy, 1e-30) / PROBE)).argmin())
-            choice = Choice(float(curve.finenesses[place]), curve.scaled)
-            error = self._grids.apply({table.name: choice})[table.name]
+            error = self._grids.apply({table.name: Choice(float(curve.finenesses[place]), curve.scaled)})[table.name]
             shift = trial.loss(self._model, count, scored=False).shift
-            gains.append(max(shift / max(error, 1e-30), FAINT / max(table.energy, 1e-30)))
+            gains.append(shift / max(error, 1e-30))
+        if not any(gains):
+            self._grids.apply({table.name: Choice(float(curve.finenesses[-1]), curve.scaled)})
+        is_silent = not any(gains) and trial.loss(self._model, scored=False).shift == 0
         self._grids.apply({table.name: None})
-        return gains
+        return gains if is_silent else [max(gain, FAINT / max(table.energy, 1e-30)) for gain in gains]
 
     # Budgets
 

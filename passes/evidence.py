@@ -44,6 +44,15 @@ def constant(feeds: Sequence[Any]) -> list[str]:
     ]
 
 
+def silent(names: Sequence[str]) -> str:
+    """Of weights that change no output on the samples, in words."""
+    told = f"'{names[0]}'" + (f" and {len(names) - 1:,} more" if len(names) > 1 else "")
+    verb = "changes" if len(names) == 1 else "change"
+    return (
+        f"{told} {verb} no output on these samples, so that their own error is kept small; give samples that reach them"
+    )
+
+
 def indivisible(outputs: Sequence[OutputLoss], judged: int, limit: float) -> Iterator[str]:
     """Of outputs with so few decisions that not one may change, in words; ``judged``: samples that they are from."""
     for output in outputs:

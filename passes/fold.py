@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from onnxsqueeze.model import Model
 from onnxsqueeze.model.graphs import edges, remove_dead
 from onnxsqueeze.passes.fold_batchnorm import fold_batchnorms
-from onnxsqueeze.passes.fold_labels import shorten_names
+from onnxsqueeze.passes.fold_labels import remove_remarks, shorten_names
 from onnxsqueeze.passes.fold_names import remove_identities, share_duplicates
 
 
@@ -15,7 +15,8 @@ from onnxsqueeze.passes.fold_names import remove_identities, share_duplicates
 class Fold:
     """Removes Identity nodes, folds BatchNormalization into weights, shares equal tensors, drops the dead.
 
-    `names`: values between nodes get short names, and nodes lose theirs; inputs, outputs and weights keep theirs.
+    `names`: values between nodes get short names, nodes lose theirs and what exporters remark on them; inputs, outputs
+    and weights keep their names.
     """
 
     batchnorm: bool = True
@@ -32,6 +33,6 @@ class Fold:
         if self.dead:
             changes += remove_dead(model.proto.graph)
         if self.names:
-            changes += shorten_names(model)
+            changes += shorten_names(model) + remove_remarks(model)
         model.refresh()
         return changes

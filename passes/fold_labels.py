@@ -1,10 +1,11 @@
-"""The part of fold that shortens names inside the model: in some files they are a quarter of what is left."""
+"""The part of fold that shortens names inside the model, and drops remarks: in some files most of what is left."""
 
 from __future__ import annotations
 
 import itertools
 import string
 from collections.abc import Iterator
+from typing import Any
 
 from onnxsqueeze.model import Model
 from onnxsqueeze.model.graphs import Edges, Key, Scope, bodies, constant_value, edges, used_names
@@ -36,6 +37,22 @@ def shorten_names(model: Model) -> int:
         _tell_annotations(scope, renamed)
         changes += len(renamed)
     return changes
+
+
+def remove_remarks(model: Model) -> int:
+    """Takes off what exporters remark on nodes, values and tensors, such as stack traces; returns from how many.
+
+    Remarks on the model, on graphs, and on inputs and outputs stay: programs read them.
+    """
+    found: list[Any] = [node for function in model.proto.functions for node in function.node]
+    for scope in edges(model.proto).scopes:
+        found += [*scope.graph.node, *scope.graph.value_info, *scope.graph.initializer]
+        found += [tensor for node in scope.graph.node if (tensor := constant_value(node)) is not None]
+    remarked = [one for one in found if one.doc_string or one.metadata_props]
+    for one in remarked:
+        one.doc_string = ""
+        del one.metadata_props[:]
+    return len(remarked)
 
 
 def _fresh_names(taken: set[str]) -> Iterator[str]:

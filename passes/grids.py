@@ -90,6 +90,12 @@ class Grids:
 
         return [t for t in self._context.each("tables", measure, self._weights, lambda w: w.name) if t is not None]
 
+    def forget(self, name: str) -> Table | None:
+        """What a weight may become from now on, as if nothing were known of its inputs."""
+        for what in (*INPUTS, "means", "weights"):
+            self._file(name, what).unlink(missing_ok=True)
+        return rate_distortion.measure(name, self._quantizer(next(w for w in self._weights if w.name == name)))
+
     def apply(self, choices: Choices) -> dict[str, float]:
         """Puts weights on grids as if the others were as they have been; returns the error of each that changed."""
         changed = [w for w in self._weights if w.name in choices and choices[w.name] != self.now[w.name]]

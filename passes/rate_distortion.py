@@ -71,6 +71,11 @@ class Table:
     energy: float  # E ‖W x‖²
     curves: tuple[Curve, ...]
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether there is nothing to choose but to stay dense."""
+        return all(len(curve.finenesses) == 1 for curve in self.curves)
+
     def choose(self, multiplier: float) -> Choice | None:
         """What minimises bytes + multiplier · loss."""
         best, least = None, float(self.dense_nbytes)
@@ -87,6 +92,26 @@ class Table:
         if choice is None:
             return float(self.dense_nbytes), 0.0
         return next(c for c in self.curves if c.scaled == choice.scaled).at(choice.fineness)
+
+    def fixed(self, error: float) -> Table:
+        """The same where nothing but the fewest bytes with at most this error may be chosen, at no loss.
+
+        Where no grid is that fine, the finest.
+        """
+        found = []
+        for curve in self.curves:
+            place = max(0, int(np.searchsorted(curve.errors, error, side="right")) - 1)
+            one = slice(place, place + 1)
+            found.append(
+                replace(
+                    curve,
+                    finenesses=curve.finenesses[one],
+                    nbytes=curve.nbytes[one],
+                    errors=curve.errors[one],
+                    gain=0.0,
+                )
+            )
+        return replace(self, curves=tuple(found))
 
     def with_gains(self, gains: Sequence[float]) -> Table:
         """The same with other gains, one a curve."""

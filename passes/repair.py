@@ -156,7 +156,9 @@ class Repair:
 
     def _groups(self, chosen: Choices) -> list[list[Table]]:
         """Weights of many bytes one by one, and all others together."""
-        order = sorted((t for t in self._tables if chosen[t.name]), key=lambda t: -t.cost(chosen[t.name])[0])
+        order = sorted(
+            (t for t in self._tables if chosen[t.name] and not t.is_fixed), key=lambda t: -t.cost(chosen[t.name])[0]
+        )
         least = LEAST * self._nbytes(chosen)
         alone = [t for t in order[: min(ALONE, 3 * self._moves)] if t.cost(chosen[t.name])[0] >= least]
         return [*([t] for t in alone), *([order[len(alone) :]] if order[len(alone) :] else [])]

@@ -34,8 +34,8 @@ def sample_inputs(name: str, count: int, seed: int = 0) -> list[Feed]:
 def apart(name: str, count: int) -> tuple[list[Feed], list[Feed]]:
     """`count` feeds to calibrate on and as many to judge on, made of other lines, digits and frames.
 
-    Where there are few photographs, parts of heads or sentences, each list is made of others of them. Frames of speech come as
-    batches of a second.
+    Where there are few photographs, sentences or parts of heads, each list is made of others of them. Frames of speech
+    come as batches of a second.
     """
     prepare = _APART.get(entry(name).name)
     if prepare is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -229,17 +229,20 @@ def _finite(values: Array) -> Array:
 class Reference:
     """What the original model gives on some samples."""
 
-    def __init__(self, outputs: Sequence[str], axes: Mapping[str, int], runs: Iterable[Sequence[Array]]) -> None:
-        """``runs``: for each sample its outputs, in the order of ``outputs``; ``axes``: class axes that are known."""
+    def __init__(self, outputs: Sequence[str], axes: Mapping[str, int], runs: Sequence[Sequence[Array]]) -> None:
+        """``runs``: for each sample its outputs, in the order of ``outputs``; ``axes``: class axes that are known.
+
+        What differs from sample to sample is no number of classes.
+        """
         self._kept: dict[str, _Decisions | _Values | _Labels] = {}
         self._places = list(outputs)
-        for number, run in enumerate(runs):
-            axes = axes if number else decided(outputs, axes, run)
-            for name, values in zip(outputs, run, strict=True):
-                if values.dtype.kind in "fiub" and values.size:
-                    if name not in self._kept:
-                        self._kept[name] = _kind(values, axes.get(name)) if values.dtype.kind == "f" else _Labels()
-                    self._kept[name].add(values)
+        axes = decided(outputs, axes, runs[0]) if runs else {}
+        for place, name in enumerate(outputs):
+            values = [run[place] for run in runs]
+            if any(v.size for v in values) and all(v.dtype.kind in "fiub" for v in values):
+                kept = self._kept[name] = _kind(values, axes.get(name))
+                for one in values:
+                    kept.add(one)
 
     @property
     def names(self) -> list[str]:
@@ -255,16 +258,20 @@ class Reference:
         )
 
 
-def _kind(values: Array, axis: int | None) -> _Decisions | _Values:
-    distribution = is_distribution(
-        [np.moveaxis(values, axis, -1) if axis is not None and _fits(values, axis) else values]
-    )
+def _kind(values: Sequence[Array], axis: int | None) -> _Decisions | _Values | _Labels:
+    """How an output is judged, of which these are the values on each sample."""
+    if values[0].dtype.kind != "f":
+        return _Labels()
+    first = next(v for v in values if v.size)
+    distribution = is_distribution([np.moveaxis(first, axis, -1) if axis is not None and _fits(first, axis) else first])
     if axis is None and distribution:
         axis = -1
-    if axis is None or not _fits(values, axis) or not 2 <= values.shape[axis] <= MOST_CLASSES:
+    if axis is None or not all(_fits(v, axis) and v.shape[axis] == first.shape[axis] for v in values):
         return _Values()
-    return _Decisions(axis, distribution, values.shape[axis])
+    if not 2 <= first.shape[axis] <= MOST_CLASSES:
+        return _Values()
+    return _Decisions(axis, distribution, first.shape[axis])
 
 
-def _fits(values: Array, axis: int | None) -> bool:
-    return axis is not None and -values.ndim <= axis < values.ndim
+def _fits(values: Array, axis: int) -> bool:
+    return -values.ndim <= axis < values.ndim

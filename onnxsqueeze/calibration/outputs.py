@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 from scipy.special import softmax
 
 from onnxsqueeze.model import Model, roles
@@ -81,9 +81,15 @@ def _axis(wiring: Edges, scope: Scope, node: NodeProto, version: int) -> int | N
         others = [k for k in keys if k is not None and k not in wiring.constants]
         maker = wiring.producers.get(others[0]) if len(others) == 1 < len(keys) else None
         return None if maker is None or maker.op_type not in LOGITS else _axis(wiring, scope, maker, version)
-    if node.op_type in LOGITS and wiring.key(scope, node.input[1]) in wiring.constants:
-        return -1
-    return None
+    key = wiring.key(scope, node.input[1]) if node.op_type in LOGITS else None
+    weight = wiring.constants.get(key) if key else None
+    return -1 if weight is not None and _classes(node, weight) > 1 else None
+
+
+def _classes(node: NodeProto, weight: TensorProto) -> int:
+    """Outputs of a product with constant weights."""
+    turned = node.op_type.endswith("Gemm") and roles.integer(node, "transB", 0)
+    return int(weight.dims[0 if turned else -1]) if len(weight.dims) > 1 else 1
 
 
 def is_distribution(values: Sequence[Array]) -> bool:

@@ -16,7 +16,7 @@ from onnxsqueeze.model import Model
 Array = np.ndarray[Any, Any]
 
 HEADS = "z = MatMul(x, a)  b = Gemm(x, c, d)"
-TENSORS = {"a": (8, 2), "c": (8, 4), "d": (4,)}
+TENSORS = {"a": (8, 2), "c": (8, 4), "d": (4,), "e1": (8, 1)}
 
 
 def axes(body: str, *outputs: str) -> dict[str, int]:
@@ -25,6 +25,7 @@ def axes(body: str, *outputs: str) -> dict[str, int]:
     made = parser.parse_model(text)
     for name, shape in TENSORS.items():
         made.graph.initializer.append(numpy_helper.from_array(np.ones(shape, np.float32), name))
+    made.graph.initializer.append(numpy_helper.from_array(np.array([-1]), "open"))
     return class_axes(Model.load(made))
 
 
@@ -58,3 +59,21 @@ def test_what_turns_out_to_be_a_distribution_counts_too() -> None:
     assert kinds({"boxes": boxes, "logits": rows}, known) == dict.fromkeys(known, "decisions")
     logs = kinds({"logits": log_softmax(rows, axis=-1), "shares": shares[:, ::-1]}, {"logits": -1})
     assert set(logs.values()) == {"decisions"}
+
+
+def test_one_score_of_each_row_is_no_decision_among_rows() -> None:
+    assert axes("e = MatMul(x, e1)  y = Reshape(e, open)", "y") == {}
+
+
+def test_sizes_that_differ_from_sample_to_sample_are_no_classes() -> None:
+    random = np.random.default_rng(0)
+    runs = [[random.standard_normal(size).astype(np.float32)] for size in (3, 5, 4)]
+    loss = Reference(["y"], {"y": -1}, runs).compare(runs)
+    assert [(o.kind, o.value, o.count) for o in loss.outputs] == [("variance", 0.0, 12)]
+    over_time = [[softmax(run[0])] for run in runs]
+    assert Reference(["y"], {}, over_time).compare(over_time).outputs[0].kind == "variance"
+
+
+def test_outputs_may_be_empty_for_some_samples() -> None:
+    runs = [[np.zeros((0, 4), np.float32)], [np.eye(4, dtype=np.float32)]]
+    assert [(o.kind, o.value) for o in Reference(["p"], {"p": -1}, runs).compare(runs).outputs] == [("decisions", 0.0)]

@@ -25,6 +25,7 @@ from onnxsqueeze.passes.repair import Repair
 from onnxsqueeze.passes.search import Search
 from onnxsqueeze.pipeline import Context
 from onnxsqueeze.pipeline.store import Store
+from onnxsqueeze.pipeline.unpack import unpack
 
 Array = np.ndarray[Any, Any]
 
@@ -256,3 +257,28 @@ def test_a_state_that_is_zero_in_all_samples_is_told_of(tmp_path: Any) -> None:
     )
     assert [note for note in result.notes if "'h' is zero in all samples" in note]
     assert not [note for note in result.notes if "'x' is zero" in note]
+
+
+def test_what_samples_do_not_reach_keeps_its_values_and_is_told_of(tmp_path: Any) -> None:
+    made = build(
+        "(float[n,96] x, float[1] on) => (float[n,64] y) "
+        "{ p = MatMul(x, a)  q = MatMul(x, b)  r = Mul(q, on)  y = Add(p, r) }",
+        a=gaussian(96, 64),
+        b=gaussian(96, 64, seed=1),
+    )
+    off = np.zeros(1, np.float32)
+    result = onnxsqueeze.compress(
+        made,
+        tmp_path / "out.onnx",
+        calibration=[feed | {"on": off} for feed in feeds(32)],
+        budget=Budget(max_loss=0.05),
+    )
+    assert any("'b' changes no output" in note for note in result.notes)
+    packed = Model.load(tmp_path / "out.onnx")
+    unpack(packed, 1)
+    dense = {w.name: w.values() for w in packed.weights()}
+    errors = {
+        w.name: float(np.square(dense[w.name] - w.values()).sum() / np.square(w.values()).sum())
+        for w in Model.load(made).weights()
+    }
+    assert 0 < errors["b"] <= 1e-3 < errors["a"]
