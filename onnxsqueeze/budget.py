@@ -15,7 +15,7 @@ PREFIXES = {"G": 1e9, "M": 1e6, "k": 1e3, "": 1.0, "m": 1e-3, "u": 1e-6, "µ": 1
 
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)\s*([GMkmuµn]?)(s|J|MACs)?")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?i?b)?", re.IGNORECASE)
-_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+_SHARE = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)\s*%")
 
 
 @dataclass(frozen=True)

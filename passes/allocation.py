@@ -217,8 +217,8 @@ class Allocation:
         if nbytes > limit:
             raise PassError(f"the file cannot be as small as {limit:,} bytes; the smallest reachable is {smallest:,}")
         if nbytes < 0.99 * limit:
-            under = f"{nbytes:,} bytes, {100 * (1 - nbytes / limit):.1f} % under the size asked for"
-            self._context.notes(f"allocate: the closest file found takes {under}")
+            under = f"{100 * (1 - nbytes / limit):.1f} % less than asked for"
+            self._context.notes(f"allocate: the file takes {under}: nothing closer was found")
 
     def _refit(self, tables: list[Table], sizing: Sizing, limit: int, trial: Trial) -> int:
         """Fits weights in the order of their use where that loses less; returns the smallest file seen.

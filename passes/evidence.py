@@ -61,5 +61,5 @@ def indivisible(outputs: Sequence[OutputLoss], judged: int, limit: float) -> Ite
             needed = HELD_OUT * ceil(judged / (output.count * limit))
             yield (
                 f"{decisions} judged of '{output.output}': {100 * limit:g} % of that is less than one, so that not one "
-                f"may change; more samples allow more, from {needed:,} on"
+                f"may change; {needed:,} samples, of which a part is judged, would allow more"
             )

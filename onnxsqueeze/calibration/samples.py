@@ -229,7 +229,7 @@ def _called(text: str, model: ModelProto) -> list[Feed]:
     except ModelError:
         raise
     except (Exception, SystemExit) as error:
-        raise ModelError(f"calibration '{text}' failed: {reason(error)}") from error
+        raise ModelError(f"calibration '{text}' failed: {raised(error)}") from error
     if isinstance(given, Mapping):
         return separate({str(name): np.asarray(value) for name, value in given.items()}, model, text)
     if listed is None:
@@ -242,6 +242,13 @@ def _called(text: str, model: ModelProto) -> list[Feed]:
         else {names[0]: np.asarray(item)}
         for item in listed
     ]
+
+
+def raised(error: BaseException) -> str:
+    """What a user's function raised: its kind, and the first line of what it says."""
+    told = reason(error)
+    kind = type(error).__name__
+    return told if isinstance(error, SystemExit) or told == kind else f"{kind}: {told}"
 
 
 def reason(error: BaseException) -> str:

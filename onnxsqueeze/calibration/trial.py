@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from onnxsqueeze.calibration.loss import Loss, OutputLoss, Reference
 from onnxsqueeze.calibration.outputs import class_axes
-from onnxsqueeze.calibration.samples import function, reason
+from onnxsqueeze.calibration.samples import function, raised
 from onnxsqueeze.calibration.session import open_session, run
 from onnxsqueeze.errors import ModelError
 from onnxsqueeze.pipeline.store import Store, digest_of_feeds, digest_of_files
@@ -141,12 +141,16 @@ class Trial:
         assert self._score is not None
         started = time.perf_counter()
         try:
-            value = float(self._score(os.fspath(path)))
+            given = self._score(os.fspath(path))
         except (Exception, SystemExit) as error:  # whatever the user's function raises
-            raise ModelError(f"the scoring function failed: {reason(error)}") from error
+            raise ModelError(f"the scoring function failed: {raised(error)}") from error
         self.calls, self.seconds = self.calls + 1, self.seconds + time.perf_counter() - started
+        try:
+            value = float(given)
+        except (TypeError, ValueError):
+            value = float("nan")
         if not np.isfinite(value):
-            raise ModelError(f"the scoring function gave {value}; it must give a number, the higher the better")
+            raise ModelError(f"the scoring function gave {given!r:.60}; it must give a number, the higher the better")
         return value
 
 

@@ -15,6 +15,7 @@ from onnxsqueeze.report.facts import groups
 from onnxsqueeze.report.units import metric, ratio, size
 
 if TYPE_CHECKING:
+    from onnxsqueeze.calibration.loss import OutputLoss
     from onnxsqueeze.compress import Result
     from onnxsqueeze.passes.allocation import Account
     from onnxsqueeze.verify import Verification
@@ -93,8 +94,8 @@ def show_account(account: Account, console: Console) -> None:
         (
             o.output,
             {"decisions": "decisions changed", "variance": "variance unexplained"}.get(o.kind, "score lost"),
-            f"{100 * o.measured:.2f} %",
-            f"{100 * held[o.output].measured:.2f} %" if o.output in held else "-",
+            _lost(o),
+            _lost(held[o.output]) if o.output in held else "-",
         )
         for o in account.steering_loss
     ]
@@ -112,6 +113,12 @@ def show_account(account: Account, console: Console) -> None:
             f"{', '.join(found.means) or 'nothing: it was below that already'}",
             soft_wrap=True,
         )
+
+
+def _lost(loss: OutputLoss) -> str:
+    """In percent, with the standard error that samples leave."""
+    told = f"{100 * loss.measured:.2f}"
+    return f"{told} ± {100 * loss.doubt:.2f} %" if loss.doubt else f"{told} %"
 
 
 def show_verification(verification: Verification, console: Console) -> None:

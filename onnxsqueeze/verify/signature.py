@@ -142,7 +142,9 @@ def check(model: onnx.ModelProto, inputs: Sequence[Mapping[str, Any]], source: s
     """The given input sets as arrays; raises ModelError where names, types or shapes are not the model's."""
     wanted = _wanted(model)
     checked = []
-    for feed in inputs:
+    given = source
+    for number, feed in enumerate(inputs):
+        source = given if len(inputs) == 1 else f"{given}: sample {number + 1}"
         if unknown := sorted(set(feed) - set(wanted)):
             close = difflib.get_close_matches(unknown[0], list(wanted), n=1, cutoff=0.4)
             hint = f"did you mean '{close[0]}'?" if close else f"it takes: {', '.join(wanted) or 'none'}"

@@ -63,7 +63,7 @@ def test_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(read("of_mine_made:some", model())) == 3
     assert [feed["x"].shape for feed in read("of_mine_made:batched", model())] == [(1, 3)] * 5
     for text, words in (
-        (":bad", "failed: division by zero"),
+        (":bad", "failed: ZeroDivisionError: division by zero"),
         (":none", "cannot be imported"),
         (":nothing", "returned None; it must return a dict of input names to arrays for each sample"),
         (":leaves", r"failed: it called sys.exit\(3\)"),

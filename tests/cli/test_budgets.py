@@ -39,6 +39,9 @@ def intact(path):  # nothing may change
 def broken(path):
     raise RuntimeError("no such\\ntest set")
 
+def nothing(path):
+    pass
+
 def nan(path):
     return float("nan")
 
@@ -127,7 +130,7 @@ def test_the_split_and_the_losses_are_told(folder: Path, capsys: Capture) -> Non
     (held,) = account["held_out_loss"]
     assert (held["output"], held["kind"], held["count"]) == ("y", "decisions", 16)
     assert held["measured"] <= 0.03
-    assert any("16 decisions are judged of 'y'" in note and "from 136 on" in note for note in facts["notes"])
+    assert any("16 decisions are judged of 'y'" in note and "; 136 samples" in note for note in facts["notes"])
     assert main(["in.onnx", "out.onnx", *arguments, "--report", "r.html"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "32 samples fitted to, 16 that steered, 16 held out" in text and "decisions changed" in text
@@ -266,7 +269,8 @@ def test_wrong_samples(folder: Path, capsys: Capture, arrays: dict[str, Array], 
 @pytest.mark.parametrize(
     ("score", "words"),
     [
-        ("my_task:broken", "the scoring function failed: no such"),
+        ("my_task:broken", "the scoring function failed: RuntimeError: no such"),
+        ("my_task:nothing", "the scoring function gave None; it must give a number"),
         ("my_task:nan", "the scoring function gave nan"),
         ("my_task:zero", "the scoring function gave 0 for the original model, of which no share can be lost"),
         ("my_task:below", "the scoring function gave -0.5 for the original model"),
