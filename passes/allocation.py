@@ -163,7 +163,7 @@ class Allocation:
             gains.append(shift / max(error, 1e-30))
         if not any(gains):
             self._grids.apply({table.name: Choice(float(curve.finenesses[-1]), curve.scaled)})
-        is_silent = not any(gains) and trial.loss(self._model, scored=False).shift == 0
+        is_silent = bool(trial.judged) and not any(gains) and trial.loss(self._model, scored=False).shift == 0
         self._grids.apply({table.name: None})
         return gains if is_silent else [max(gain, FAINT / max(table.energy, 1e-30)) for gain in gains]
 

@@ -282,3 +282,18 @@ def test_what_samples_do_not_reach_keeps_its_values_and_is_told_of(tmp_path: Any
         for w in Model.load(made).weights()
     }
     assert 0 < errors["b"] <= 1e-3 < errors["a"]
+
+
+def test_a_score_alone_decides_where_outputs_are_text(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is compared then, which must not pass for weights that samples do not reach."""
+    made = build(
+        "(float[n,96] x) => (string[n] y) "
+        "{ h = MatMul(x, a)  k = ArgMax<axis = 1, keepdims = 0>(h)  y = Cast<to = 8>(k) }",
+        a=gaussian(96, 64),
+    )
+    (tmp_path / "scored_by_size.py").write_text("def score(path):\n    return 1.0\n")
+    monkeypatch.chdir(tmp_path)
+    budget = Budget(max_loss=0.05, score="scored_by_size:score")
+    result = onnxsqueeze.compress(made, tmp_path / "out.onnx", calibration=feeds(16), budget=budget)
+    assert result.ratio > 3
+    assert not any("change" in note and "no output" in note for note in result.notes)
