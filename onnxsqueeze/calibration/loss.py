@@ -103,7 +103,7 @@ class _Decisions:
         flipped, turned = np.concatenate(changed), _turned(margins, moved)
         share, expected = (float(v.mean()) if len(moved) else 0.0 for v in (flipped, turned))
         counts = [m.size for m in self.margins]
-        doubt = _doubt(_sums(flipped if share > expected else turned, counts), counts)
+        doubt = max(_doubt(_sums(v, counts), counts) for v in (flipped, turned))  # what is smooth varies too little
         if len(np.unique(np.concatenate([c.reshape(-1) for c in self.classes]))) < 2:
             expected = max(expected, _unexplained(margins, moved))  # a model that always says the same would do as well
         return OutputLoss(name, "decisions", len(moved), share, expected, _erosion(margins, moved), doubt)

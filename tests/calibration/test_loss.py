@@ -76,3 +76,15 @@ def test_labels_of_another_number_have_all_changed() -> None:
 
 def test_text_is_not_judged() -> None:
     assert reference([np.array(["a", "b"], object)]).names == []
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_doubt_is_at_least_what_counted_changes_leave(seed: int) -> None:
+    """What similar decisions do is smooth, and so varies less from sample to sample than what is counted."""
+    random = np.random.default_rng(seed)
+    before = [random.standard_normal((50, 4)).astype(np.float32) for _ in range(16)]
+    after = [rows + 0.05 * random.standard_normal(rows.shape).astype(np.float32) for rows in before]
+    (loss,) = Reference(["y"], {"y": -1}, [[rows] for rows in before]).compare([[rows] for rows in after]).outputs
+    shares = [(a.argmax(1) != b.argmax(1)).mean() for a, b in zip(before, after, strict=True)]
+    assert loss.measured == pytest.approx(np.mean(shares))
+    assert loss.doubt >= np.std(shares, ddof=1) / 4 * (1 - 1e-6)
