@@ -127,7 +127,7 @@ class Allocation:
     def _with_gains(self, tables: list[Table], trial: Trial | None) -> list[Table]:
         """Loss for each unit of error: measured with one weight changed at a time, or the inverse of the energy."""
         if trial is None:
-            return [t.with_gains([1 / max(t.energy, 1e-30)] * len(t.curves)) for t in tables]
+            return [t.with_own_gain() for t in tables]
         count = max(FEWEST, min(MOST, RUNS // sum(len(t.curves) for t in tables)))
         self._context.progress.start("sensitivity", len(tables))
         measured, unreached = [], []
@@ -140,7 +140,8 @@ class Allocation:
             self._context.progress.advance(table.name)
         self._context.progress.finish()
         if unreached:
-            self._context.notes(f"allocate: {silent(unreached)}")
+            kept = "so that their own error is kept small; give samples that reach them"
+            self._context.notes(f"allocate: {silent(unreached)}, {kept}")
         return measured
 
     def _careful(self, table: Table) -> Table:
@@ -150,7 +151,7 @@ class Allocation:
         """
         plain = self._grids.forget(table.name) or table
         if self._budget.size is not None:
-            return plain.with_gains([1 / max(plain.energy, 1e-30)] * len(plain.curves))
+            return plain.with_own_gain()
         return plain.fixed(CAREFUL * plain.energy)
 
     def _gains(self, table: Table, trial: Trial, count: int) -> list[float]:
@@ -161,9 +162,10 @@ class Allocation:
             error = self._grids.apply({table.name: Choice(float(curve.finenesses[place]), curve.scaled)})[table.name]
             shift = trial.loss(self._model, count, scored=False).shift
             gains.append(shift / max(error, 1e-30))
-        if not any(gains):
+        is_silent = not any(gains) and bool(trial.judged)
+        if is_silent:
             self._grids.apply({table.name: Choice(float(curve.finenesses[-1]), curve.scaled)})
-        is_silent = bool(trial.judged) and not any(gains) and trial.loss(self._model, scored=False).shift == 0
+            is_silent = trial.loss(self._model, scored=False).shift == 0
         self._grids.apply({table.name: None})
         return gains if is_silent else [max(gain, FAINT / max(table.energy, 1e-30)) for gain in gains]
 

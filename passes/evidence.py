@@ -45,12 +45,9 @@ def constant(feeds: Sequence[Any]) -> list[str]:
 
 
 def silent(names: Sequence[str]) -> str:
-    """Of weights that change no output on the samples, in words."""
-    told = f"'{names[0]}'" + (f" and {len(names) - 1:,} more" if len(names) > 1 else "")
-    verb = "changes" if len(names) == 1 else "change"
-    return (
-        f"{told} {verb} no output on these samples, so that their own error is kept small; give samples that reach them"
-    )
+    """That these weights change no output on the samples, in words."""
+    told = f"'{names[0]}' and {len(names) - 1} more change" if len(names) > 1 else f"'{names[0]}' changes"
+    return f"{told} no output on these samples"
 
 
 def indivisible(outputs: Sequence[OutputLoss], judged: int, limit: float) -> Iterator[str]:

@@ -113,6 +113,10 @@ class Table:
             )
         return replace(self, curves=tuple(found))
 
+    def with_own_gain(self) -> Table:
+        """The same where the weight's own relative error stands for the loss."""
+        return self.with_gains([1 / max(self.energy, FAINTEST)] * len(self.curves))
+
     def with_gains(self, gains: Sequence[float]) -> Table:
         """The same with other gains, one a curve."""
         curves = tuple(replace(c, gain=g) for c, g in zip(self.curves, gains, strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +34,7 @@ def encoder_input(text: str) -> dict[str, NDArray[np.int64]]:
 
 def words(text: str, emissions: Floats) -> list[str]:
     """The words of a sentence: the likeliest labels (Viterbi) of its characters, [characters, labels], cut them."""
-    transitions = np.load(obtain(LAC["transitions"]))
-    begins = _begins()
+    transitions, begins = _transitions(), _begins()
     scores, sources = emissions[0], []
     for emitted in emissions[1:]:
         paths = scores[:, None] + transitions
@@ -63,7 +61,13 @@ def _numbers() -> dict[str, int]:
 
 @cache
 def _narrow() -> dict[str, str]:
-    return dict[str, Any](_rows("narrow"))
+    return {wide: narrow for wide, narrow in _rows("narrow")}
+
+
+@cache
+def _transitions() -> Floats:
+    """How likely one label follows another one: [labels, labels]."""
+    return np.asarray(np.load(obtain(LAC["transitions"])))
 
 
 @cache

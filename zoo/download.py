@@ -36,9 +36,10 @@ _CLIENTS = {
     "npm": ("npm", "pack", "--silent", "--ignore-scripts", "{package}@{version}"),
     "debian": ("apt-get", "download", "--quiet=2", "{package}={version}"),
 }  # fmt: skip
+_PIP_HINT = "it needs pip in this Python, and a package index that it reaches"
 _HINTS = {
-    "pypi": "it needs pip in this Python, and a package index that it reaches",
-    "source": "it needs pip in this Python, and a package index that it reaches",
+    "pypi": _PIP_HINT,
+    "source": _PIP_HINT,
     "npm": "it needs npm, and a registry that it reaches",
     "debian": "it needs a Debian system, and 'apt-get update' once",
 }

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto
 from scipy.special import softmax
 
 from onnxsqueeze.model import Model, roles
-from onnxsqueeze.model.graphs import Edges, Scope, edges
+from onnxsqueeze.model.graphs import Edges, Scope, Site, edges
 from onnxsqueeze.model.opset import opset
 
 Array = npt.NDArray[Any]
@@ -83,13 +83,10 @@ def _axis(wiring: Edges, scope: Scope, node: NodeProto, version: int) -> int | N
         return None if maker is None or maker.op_type not in LOGITS else _axis(wiring, scope, maker, version)
     key = wiring.key(scope, node.input[1]) if node.op_type in LOGITS else None
     weight = wiring.constants.get(key) if key else None
-    return -1 if weight is not None and _classes(node, weight) > 1 else None
-
-
-def _classes(node: NodeProto, weight: TensorProto) -> int:
-    """Outputs of a product with constant weights."""
-    turned = node.op_type.endswith("Gemm") and roles.integer(node, "transB", 0)
-    return int(weight.dims[0 if turned else -1]) if len(weight.dims) > 1 else 1
+    if weight is None:
+        return None
+    channel = roles.role(Site(scope, node, 1), len(weight.dims)).channel
+    return -1 if channel is not None and weight.dims[channel] > 1 else None
 
 
 def is_distribution(values: Sequence[Array]) -> bool:

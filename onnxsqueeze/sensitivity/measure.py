@@ -27,7 +27,7 @@ from onnxsqueeze.errors import ModelError, PipelineError
 from onnxsqueeze.model import Model
 from onnxsqueeze.model.dense import file_nbytes
 from onnxsqueeze.passes.bounds import packable
-from onnxsqueeze.passes.evidence import lacking
+from onnxsqueeze.passes.evidence import lacking, silent
 from onnxsqueeze.pipeline import Context
 from onnxsqueeze.pipeline.context import Progress, Silent
 from onnxsqueeze.pipeline.store import Store, digest_of_feeds, digest_of_files
@@ -192,8 +192,7 @@ def _untold(layers: Sequence[Layer], data: _Data) -> Iterator[str]:
     """What the samples do not tell, in words."""
     still = [layer.weight for layer in layers if not any(p.loss or p.shift for p in (*layer.sparsity, *layer.bits))]
     if still:
-        told = f"'{still[0]}' and {len(still) - 1} more change" if len(still) > 1 else f"'{still[0]}' changes"
-        yield f"{told} no output on these samples; give samples that reach them"
+        yield f"{silent(still)}; give samples that reach them"
     if data.real and (found := lacking([*data.measured, *data.fitted])):
         yield found
 

@@ -142,18 +142,17 @@ def check(model: onnx.ModelProto, inputs: Sequence[Mapping[str, Any]], source: s
     """The given input sets as arrays; raises ModelError where names, types or shapes are not the model's."""
     wanted = _wanted(model)
     checked = []
-    given = source
     for number, feed in enumerate(inputs):
-        source = given if len(inputs) == 1 else f"{given}: sample {number + 1}"
+        place = source if len(inputs) == 1 else f"{source}: sample {number + 1}"
         if unknown := sorted(set(feed) - set(wanted)):
             close = difflib.get_close_matches(unknown[0], list(wanted), n=1, cutoff=0.4)
             hint = f"did you mean '{close[0]}'?" if close else f"it takes: {', '.join(wanted) or 'none'}"
-            raise ModelError(f"{source}: the model has no input '{unknown[0]}'; {hint}")
+            raise ModelError(f"{place}: the model has no input '{unknown[0]}'; {hint}")
         if missing := sorted(set(wanted) - set(feed)):
-            raise ModelError(f"{source}: there is no array for input '{missing[0]}'; one is needed for each input")
+            raise ModelError(f"{place}: there is no array for input '{missing[0]}'; one is needed for each input")
         arrays = {name: np.asarray(value) for name, value in feed.items()}
         for name, array in arrays.items():
-            _check_array(name, array, wanted[name], source)
+            _check_array(name, array, wanted[name], place)
         checked.append(arrays)
     return checked
 
